@@ -1,0 +1,230 @@
+// Package control admits API calls to the swarm and answers them.
+//
+// Every call is a value of the sealed sum [Call], every answer one of [Answer].
+// A call that writes is admitted by [Admit], which checks it and writes to a
+// draft; a call that reads is answered by [Read] from committed state. Where
+// Docker has a text for an error, the text is Docker's.
+package control
+
+import (
+	"net/netip"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// A Call is one request to the swarm through the API.
+//
+//sumtype:decl
+type Call interface{ isCall() }
+
+// Filters restrict a listing: values under one key are alternatives, keys must
+// all match. Known keys depend on the listing.
+type Filters map[string][]string
+
+// Calls about the swarm itself.
+type (
+	// SwarmInit makes this node the first manager of a new swarm. It is answered
+	// by [Created] with the node's ID.
+	SwarmInit struct {
+		ListenAddr, AdvertiseAddr string // host:port, as resolved by the API
+		DataPathAddr              string
+		DataPathPort              uint32
+		ForceNewCluster           bool
+		Spec                      swarm.Spec
+		Availability              swarm.NodeAvailability
+		DefaultAddrPool           []netip.Prefix
+		SubnetSize                uint32
+	}
+	// SwarmLeave takes this node out of the swarm.
+	SwarmLeave struct{ Force bool }
+	// SwarmInspect is answered by [Swarm].
+	SwarmInspect struct{}
+	// SwarmUpdate replaces the swarm's spec.
+	SwarmUpdate struct {
+		Version                                  uint64
+		Spec                                     swarm.Spec
+		RotateWorker, RotateManager, RotateUnlock bool
+	}
+	// SwarmUnlockKey is answered by [UnlockKey].
+	SwarmUnlockKey struct{}
+	// Info asks who this node is; it is answered by [NodeInfo], on any node, in
+	// any state, without asking anybody else.
+	Info struct{}
+)
+
+// Calls about nodes. Ref is an ID, a hostname or an unambiguous prefix of an ID.
+type (
+	// NodeList is answered by [Nodes].
+	NodeList struct{ Filters Filters }
+	// NodeInspect is answered by [Nodes] with one node.
+	NodeInspect struct{ Ref string }
+	// NodeUpdate replaces a node's spec.
+	NodeUpdate struct {
+		Ref     string
+		Version uint64
+		Spec    swarm.NodeSpec
+	}
+	// NodeRemove forgets a node.
+	NodeRemove struct {
+		Ref   string
+		Force bool
+	}
+)
+
+// Calls about services. Ref is an ID, a name or an unambiguous prefix of an ID.
+type (
+	// ServiceCreate is answered by [Created].
+	ServiceCreate struct {
+		Spec         swarm.ServiceSpec
+		RegistryAuth string
+	}
+	// ServiceUpdate replaces a service's spec, or returns to the previous one.
+	ServiceUpdate struct {
+		Ref          string
+		Version      uint64
+		Spec         swarm.ServiceSpec
+		RegistryAuth string
+		AuthFrom     string // "", "spec" or "previous-spec"
+		Rollback     string // "" or "previous"
+	}
+	// ServiceRemove removes a service; its tasks stop in their own time.
+	ServiceRemove struct{ Ref string }
+	// ServiceInspect is answered by [Services] with one service.
+	ServiceInspect struct{ Ref string }
+	// ServiceList is answered by [Services].
+	ServiceList struct {
+		Filters Filters
+		Status  bool // count tasks
+	}
+)
+
+// Calls about tasks.
+type (
+	// TaskList is answered by [Tasks].
+	TaskList struct{ Filters Filters }
+	// TaskInspect is answered by [Tasks] with one task.
+	TaskInspect struct{ Ref string }
+	// LogSources asks where the logs of a service, or of a task, are. It is
+	// answered by [Sources]; the bytes do not pass through the engine.
+	LogSources struct {
+		Ref  string
+		Task bool // Ref names a task
+	}
+)
+
+func (SwarmInit) isCall()      {}
+func (SwarmLeave) isCall()     {}
+func (SwarmInspect) isCall()   {}
+func (SwarmUpdate) isCall()    {}
+func (SwarmUnlockKey) isCall() {}
+func (Info) isCall()           {}
+func (NodeList) isCall()       {}
+func (NodeInspect) isCall()    {}
+func (NodeUpdate) isCall()     {}
+func (NodeRemove) isCall()     {}
+func (ServiceCreate) isCall()  {}
+func (ServiceUpdate) isCall()  {}
+func (ServiceRemove) isCall()  {}
+func (ServiceInspect) isCall() {}
+func (ServiceList) isCall()    {}
+func (TaskList) isCall()       {}
+func (TaskInspect) isCall()    {}
+func (LogSources) isCall()     {}
+
+// An Answer is what a call comes to. The objects in it are frozen: they may be
+// read outside the engine's loop, for ever.
+//
+//sumtype:decl
+type Answer interface{ isAnswer() }
+
+// Answers.
+type (
+	// Failed refuses a call, or says that its outcome is not known.
+	Failed struct {
+		Kind    Kind
+		Message string // Docker's text where Docker has one
+	}
+	// Done says that a call without a result has taken effect.
+	Done struct{ Warnings []string }
+	// Created names the object that a call made.
+	Created struct {
+		ID       string
+		Warnings []string
+	}
+	// Swarm is the swarm.
+	Swarm struct{ Cluster *state.Cluster }
+	// UnlockKey is the key that unlocks a locked manager, "" when there is none.
+	UnlockKey struct{ Key string }
+	// NodeInfo is what a node knows of itself.
+	NodeInfo struct {
+		NodeID, NodeAddr string
+		State            swarm.LocalNodeState
+		Manager          bool
+		Error            string
+		Managers         []swarm.Peer
+		ManagerCount     int
+		NodeCount        int
+		Cluster          *state.Cluster // on a manager
+	}
+	// Nodes are nodes, by ID. Leader is the leading one.
+	Nodes struct {
+		Nodes  []*state.Node
+		Leader state.NodeID
+	}
+	// Services are services, by ID; Counts, if asked for, is parallel to them.
+	Services struct {
+		Services []*state.Service
+		Counts   []swarm.ServiceStatus
+	}
+	// Tasks are tasks, by ID, each with what it was made from; the slices are parallel.
+	Tasks struct {
+		Tasks     []*state.Task
+		Templates []*state.Template
+	}
+	// Sources are the tasks whose logs were asked for, each with what it was made
+	// from, and whether their service uses a terminal.
+	Sources struct {
+		Tasks     []*state.Task
+		Templates []*state.Template
+		TTY       bool
+	}
+)
+
+func (Failed) isAnswer()    {}
+func (Done) isAnswer()      {}
+func (Created) isAnswer()   {}
+func (Swarm) isAnswer()     {}
+func (UnlockKey) isAnswer() {}
+func (NodeInfo) isAnswer()  {}
+func (Nodes) isAnswer()     {}
+func (Services) isAnswer()  {}
+func (Tasks) isAnswer()     {}
+func (Sources) isAnswer()   {}
+
+// A Kind says what sort of failure a [Failed] is; real/api maps it to a status.
+type Kind uint8
+
+// The kinds of failure, with the HTTP status that Docker gives each.
+const (
+	Invalid        Kind = iota // 400
+	Unauthorized               // 401
+	Forbidden                  // 403
+	NotFound                   // 404
+	Conflict                   // 409
+	Internal                   // 500: what Docker calls Unknown, such as "update out of sequence"
+	Unimplemented              // 501
+	Unavailable                // 503: not a manager, not in a swarm, locked
+)
+
+// An Event tells subscribers of a change to an object, in Docker's terms
+// (semantics of `docker events`, scope swarm).
+type Event struct {
+	Index      uint64     // of the log entry that made the change
+	At         state.Wall // when the leader decided it
+	Type       string     // node, service, …
+	Action     string     // create, update, remove
+	ID         string
+	Attributes map[string]string
+}

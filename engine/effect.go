@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"github.com/swarmd/swarmd/engine/agent"
+	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
+)
+
+// An Effect is something that the driver must do. Effects are orders, named in
+// the imperative.
+//
+//sumtype:decl
+type Effect interface{ isEffect() }
+
+// A RequestID names an API call that awaits its reply.
+type RequestID uint64
+
+// A VerifyID names a request to confirm leadership.
+type VerifyID uint64
+
+// Reply answers an API call. Nothing answers it.
+type Reply struct {
+	Request RequestID
+	Answer  control.Answer
+}
+
+// Publish tells subscribers what has changed. Nothing answers it.
+type Publish struct{ Events []control.Event }
+
+// CreateAuthority asks for a new root certificate. Answered by [AuthorityCreated].
+type CreateAuthority struct{ Cluster state.ClusterID }
+
+// Bootstrap asks for a log whose only voter is this node, and then for Identity
+// to be saved: from then on the node is a member. Answered by [Elected].
+type Bootstrap struct{ Identity Identity }
+
+// Leave asks for the log, the identity and whatever else makes this node a
+// member to be forgotten, durably. Answered by [Left].
+type Leave struct{}
+
+// Propose asks for an entry to be replicated. Answered by [Committed] or, its
+// outcome unknown, by [Deposed].
+type Propose struct{ Entry state.Entry }
+
+// Verify asks whether this manager leads still. Answered by [Verified], or by
+// [Deposed].
+type Verify struct{ ID VerifyID }
+
+// Send sends a message; it may be lost. Nothing answers it.
+type Send struct {
+	To      state.NodeID
+	Message wire.Message
+}
+
+// PullImage asks for an image. Answered by [ImagePulled].
+type PullImage struct{ agent.Pull }
+
+// CreateContainer asks for a container. Answered by [ContainerCreated].
+type CreateContainer struct{ agent.Create }
+
+// StartContainer asks for a container to run. Answered by [ContainerStarted].
+type StartContainer struct{ agent.Start }
+
+// ProbeContainer asks for a health check. Answered by [ContainerProbed].
+type ProbeContainer struct{ agent.Probe }
+
+// StopContainer asks for a container to stop. Answered by [ContainerExited].
+type StopContainer struct{ agent.Stop }
+
+// RemoveContainer asks for a container to be gone. Answered by [ContainerRemoved].
+type RemoveContainer struct{ agent.Remove }
+
+// ApplyNetwork asks for the node's network to be as planned. A newer plan
+// overtakes an older one that has not been applied; the older one then gets no
+// answer of its own: the newer one's Generation answers for both. Answered by
+// [NetworkApplied].
+type ApplyNetwork struct{ Plan netplan.Plan }
+
+func (Reply) isEffect()           {}
+func (Publish) isEffect()         {}
+func (CreateAuthority) isEffect() {}
+func (Bootstrap) isEffect()       {}
+func (Leave) isEffect()           {}
+func (Propose) isEffect()         {}
+func (Verify) isEffect()          {}
+func (Send) isEffect()            {}
+func (PullImage) isEffect()       {}
+func (CreateContainer) isEffect() {}
+func (StartContainer) isEffect()  {}
+func (ProbeContainer) isEffect()  {}
+func (StopContainer) isEffect()   {}
+func (RemoveContainer) isEffect() {}
+func (ApplyNetwork) isEffect()    {}

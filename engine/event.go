@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine/agent"
+	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/entropy"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
+)
+
+// An Event is something that happened: an answer from the world, or a request
+// made of it. Events are facts, named in the past tense.
+//
+//sumtype:decl
+type Event interface{ isEvent() }
+
+// An Identity is what a node keeps of its membership across restarts.
+type Identity struct {
+	Node    state.NodeID
+	Cluster state.ClusterID
+	Addr    string // advertised, host:port
+	Manager bool
+}
+
+// Started is the first event of a process.
+type Started struct {
+	// Identity is what was saved, zero when the node is in no swarm.
+	Identity Identity
+	Seed     entropy.Seed
+	// Description is the node as it sees itself.
+	Description swarm.NodeDescription
+	Offset      time.Duration // see ClockAdjusted
+}
+
+// Woken says that the time that the node asked for has come.
+type Woken struct{}
+
+// ClockAdjusted says that wall time is now the monotonic time of Step plus
+// Offset. Told at the start, and when the offset has moved by a second or more.
+type ClockAdjusted struct{ Offset time.Duration }
+
+// Called is an API call.
+type Called struct {
+	Request RequestID
+	Call    control.Call
+}
+
+// AuthorityCreated answers [CreateAuthority].
+type AuthorityCreated struct {
+	Cluster   state.ClusterID
+	Cert, Key []byte // PEM
+	Digest    string // of the certificate, in base 36, 50 digits
+	Err       error
+}
+
+// Elected says that this manager leads for Term, and that everything committed
+// before that term has been delivered.
+type Elected struct{ Term uint64 }
+
+// Deposed says that this manager no longer leads. What it proposed may yet commit.
+type Deposed struct{}
+
+// LeaderChanged says who leads, "" when nobody is known to.
+type LeaderChanged struct{ Leader state.NodeID }
+
+// Committed delivers one entry of the replicated log. An entry without a
+// proposal (of the log's own) has neither ID nor changes.
+type Committed struct {
+	Index uint64
+	Entry state.Entry
+}
+
+// Restored says that the store is now the one given, from a snapshot.
+type Restored struct{ Store *state.Store }
+
+// Verified answers [Verify]: this manager led when it was asked, if Err is nil.
+type Verified struct {
+	ID  VerifyID
+	Err error
+}
+
+// Left answers [Leave]: this node is in no swarm.
+type Left struct{}
+
+// Received is a message from another node.
+type Received struct {
+	From    state.NodeID
+	Message wire.Message
+}
+
+// ContainersFound lists the containers of ours that are on the node. It comes
+// once after Started, and again whenever the runtime had been lost.
+type ContainersFound struct{ Containers []agent.Found }
+
+// ImagePulled answers [PullImage].
+type ImagePulled struct {
+	Task state.TaskID
+	Err  error
+}
+
+// ContainerCreated answers [CreateContainer].
+type ContainerCreated struct {
+	Task state.TaskID
+	Err  error
+}
+
+// ContainerStarted answers [StartContainer].
+type ContainerStarted struct {
+	Task state.TaskID
+	PID  int
+	Err  error
+}
+
+// ContainerProbed answers [ProbeContainer].
+type ContainerProbed struct {
+	Task    state.TaskID
+	Healthy bool
+	Output  string
+}
+
+// ContainerExited says that a container's process has ended, whoever ended it;
+// it also answers [StopContainer].
+type ContainerExited struct {
+	Task state.TaskID
+	Code int
+	OOM  bool
+	Err  error // why it could not be stopped
+}
+
+// ContainerRemoved answers [RemoveContainer].
+type ContainerRemoved struct {
+	Task state.TaskID
+	Err  error
+}
+
+// NetworkApplied answers [ApplyNetwork]. Failed names the endpoints that could
+// not be made; Err says why the rest could not.
+type NetworkApplied struct {
+	Generation uint64
+	Failed     map[state.TaskID]string
+	Err        error
+}
+
+func (Started) isEvent()          {}
+func (Woken) isEvent()            {}
+func (ClockAdjusted) isEvent()    {}
+func (Called) isEvent()           {}
+func (AuthorityCreated) isEvent() {}
+func (Elected) isEvent()          {}
+func (Deposed) isEvent()          {}
+func (LeaderChanged) isEvent()    {}
+func (Committed) isEvent()        {}
+func (Restored) isEvent()         {}
+func (Verified) isEvent()         {}
+func (Left) isEvent()             {}
+func (Received) isEvent()         {}
+func (ContainersFound) isEvent()  {}
+func (ImagePulled) isEvent()      {}
+func (ContainerCreated) isEvent() {}
+func (ContainerStarted) isEvent() {}
+func (ContainerProbed) isEvent()  {}
+func (ContainerExited) isEvent()  {}
+func (ContainerRemoved) isEvent() {}
+func (NetworkApplied) isEvent()   {}

@@ -1,0 +1,76 @@
+// Package wire holds what nodes say to each other.
+//
+// Messages may be lost, repeated and reordered across links; each therefore
+// carries all it needs to be understood alone, or a sequence that tells the
+// receiver what is missing.
+package wire
+
+import (
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// A Message goes from one node to another.
+//
+//sumtype:decl
+type Message interface{ isMessage() }
+
+// Hello opens a worker's session with the leader: who it is and what it has. The
+// leader answers with a full [Assign].
+type Hello struct {
+	Session     uint64 // minted by the worker; later messages quote it
+	Addr        string
+	Description swarm.NodeDescription
+}
+
+// Heartbeat says that the worker lives, and that it has taken in assignments up
+// to Sequence.
+type Heartbeat struct {
+	Session  uint64
+	Sequence uint64
+}
+
+// Report tells the leader what became of tasks.
+type Report struct {
+	Session  uint64
+	Statuses []Status
+}
+
+// A Status is one task's status as its agent sees it.
+type Status struct {
+	Task   state.TaskID
+	Status state.TaskStatus
+}
+
+// Assign tells a worker what its tasks are. Full means that there are no others;
+// otherwise it is a difference to Sequence-1 of the same session.
+type Assign struct {
+	Session  uint64
+	Sequence uint64
+	Full     bool
+	// Period is the time within which the leader wants to hear from the worker,
+	// in nanoseconds.
+	Period int64
+	Tasks  []Assignment
+	// Keep are tasks that have ended: their containers stay, for logs.
+	Keep []state.TaskID
+	// Gone are tasks that the swarm has forgotten: their containers go.
+	Gone []state.TaskID
+}
+
+// An Assignment is a task with what it is made from.
+type Assignment struct {
+	Task     *state.Task
+	Template *state.Template
+}
+
+// Bye ends a session: the leader does not, or no longer, know the worker or the
+// session, and the worker must say Hello again.
+type Bye struct{ Session uint64 }
+
+func (Hello) isMessage()     {}
+func (Heartbeat) isMessage() {}
+func (Report) isMessage()    {}
+func (Assign) isMessage()    {}
+func (Bye) isMessage()       {}
