@@ -67,6 +67,7 @@ type Node struct {
 	Description swarm.NodeDescription
 	Addr        string // IP without port
 	State       NodeState
+	Since       Wall // when State became what it is
 	Message     string
 
 	// Manager says that the node takes part in consensus; Spec.Role is what is wished.
@@ -101,8 +102,11 @@ type Update struct {
 	State              swarm.UpdateState
 	Started, Completed Wall
 	Message            string
-	// Failed counts the tasks of the new template that failed within their
-	// monitor since the update started; Seen is the tasks counted.
+	// Template is the version that the update moves the tasks to. Who asks for a
+	// rollback leaves it 0: the orchestrator then makes the update its own.
+	Template uint64
+	// Failed counts the tasks made by the update that failed before the end of
+	// their monitor.
 	Failed uint64
 	// Dirty is how many slots the update set out to change.
 	Dirty uint64
@@ -166,8 +170,13 @@ type Task struct {
 	Start Wall
 	// After is the task that must have stopped before this one may start.
 	After TaskID
-	// Failures counts the consecutive failures of the slot before this task.
+	// Failures counts the consecutive quick failures of the slot before this task.
 	Failures uint32
+	// Rollout says that a rolling update made the task: it counts for the update.
+	Rollout bool
+	// Ran is when the leader learned that the task runs, 0 if it never did. Unlike
+	// Status.At it is a leader's time, and outlasts the task's end.
+	Ran Wall
 	Generic  []swarm.GenericResource // assigned
 }
 
