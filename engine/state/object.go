@@ -176,8 +176,8 @@ type Task struct {
 	Rollout bool
 	// Ran is when the leader learned that the task runs, 0 if it never did. Unlike
 	// Status.At it is a leader's time, and outlasts the task's end.
-	Ran Wall
-	Generic  []swarm.GenericResource // assigned
+	Ran     Wall
+	Generic []swarm.GenericResource // assigned
 }
 
 // TaskStatus is what the owner of the task's present state says of it.
