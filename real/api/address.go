@@ -1,0 +1,207 @@
+package api
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// swarmPort is the port of the swarm when an address names none.
+const swarmPort = "2377"
+
+// An Interface is one of the host's network interfaces that is up and is not a
+// loopback, with those of its addresses that other hosts could reach.
+type Interface struct {
+	Name      string
+	Addresses []netip.Addr
+}
+
+// SystemInterfaces lists the host's interfaces, without those that a container
+// engine makes.
+func SystemInterfaces() ([]Interface, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("listing the host's interfaces: %w", err)
+	}
+	var usable []Interface
+	for _, device := range all {
+		if device.Flags&net.FlagUp == 0 || device.Flags&net.FlagLoopback != 0 || ofContainers(device.Name) {
+			continue
+		}
+		addrs, err := device.Addrs()
+		if err != nil {
+			continue // It went away meanwhile.
+		}
+		found := Interface{Name: device.Name}
+		for _, addr := range addrs {
+			prefix, err := netip.ParsePrefix(addr.String())
+			if err == nil && prefix.Addr().IsGlobalUnicast() {
+				found.Addresses = append(found.Addresses, prefix.Addr())
+			}
+		}
+		usable = append(usable, found)
+	}
+	return usable, nil
+}
+
+// ofContainers reports whether an interface is known to belong to a container
+// engine, ours or another.
+func ofContainers(name string) bool {
+	for _, prefix := range []string{"docker", "br-", "veth", "swarmd", "swarm", "cni", "virbr"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// addresses are where the swarm listens and is reached, as IP:port; dataPath
+// has no port.
+type addresses struct{ listen, advertise, dataPath string }
+
+// resolve turns what the user wrote (an IP address or the name of an interface,
+// with or without a port, or nothing) into addresses. Rules and texts are
+// Docker's.
+func resolve(list func() ([]Interface, error), listen, advertise, dataPath string) (addresses, error) {
+	interfaces, err := list()
+	if err != nil {
+		return addresses{}, err
+	}
+	var resolved addresses
+	listenIP, listenPort, err := resolveListen(interfaces, listen)
+	if err != nil {
+		return addresses{}, err
+	}
+	resolved.listen = net.JoinHostPort(listenIP.String(), listenPort)
+	switch {
+	case advertise != "":
+		ip, port, err := resolveAdvertise(interfaces, advertise)
+		if err != nil {
+			return addresses{}, err
+		}
+		resolved.advertise = net.JoinHostPort(ip.String(), port)
+	case !listenIP.IsUnspecified():
+		resolved.advertise = resolved.listen
+	default:
+		ip, err := systemAddress(interfaces)
+		if err != nil {
+			return addresses{}, err
+		}
+		resolved.advertise = net.JoinHostPort(ip.String(), listenPort)
+	}
+	if dataPath != "" {
+		ip, err := resolveHost(interfaces, dataPath)
+		if err != nil || ip.IsUnspecified() {
+			return addresses{}, badRequest("data path address must be a non-zero IP address or network interface (without a port number)")
+		}
+		resolved.dataPath = ip.String()
+	}
+	return resolved, nil
+}
+
+func resolveListen(interfaces []Interface, listen string) (netip.Addr, string, error) {
+	if listen == "" {
+		return netip.IPv4Unspecified(), swarmPort, nil
+	}
+	host, port, err := splitPort(listen)
+	if err != nil {
+		return netip.Addr{}, "", badRequest("listen address must be an IP address or network interface (with optional port number)")
+	}
+	if host == "" {
+		return netip.IPv4Unspecified(), port, nil
+	}
+	ip, err := resolveHost(interfaces, host)
+	if err != nil {
+		return netip.Addr{}, "", badRequest("listen address must be an IP address or network interface (with optional port number)")
+	}
+	return ip, port, nil
+}
+
+func resolveAdvertise(interfaces []Interface, advertise string) (netip.Addr, string, error) {
+	wrong := badRequest("advertise address must be a non-zero IP address or network interface (with optional port number)")
+	host, port, err := splitPort(advertise)
+	if err != nil {
+		return netip.Addr{}, "", wrong
+	}
+	ip, err := resolveHost(interfaces, host)
+	if err != nil || ip.IsUnspecified() {
+		return netip.Addr{}, "", wrong
+	}
+	return ip, port, nil
+}
+
+// splitPort splits host:port; without a port it is the swarm's.
+func splitPort(address string) (host, port string, err error) {
+	if _, err := netip.ParseAddr(address); err == nil || !strings.Contains(address, ":") {
+		return address, swarmPort, nil
+	}
+	host, port, err = net.SplitHostPort(address)
+	if err != nil {
+		return "", "", err
+	}
+	if port == "" {
+		return host, swarmPort, nil
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", "", err
+	}
+	return host, port, nil
+}
+
+// resolveHost reads an IP address, or takes the first address of an interface,
+// IPv4 before IPv6.
+func resolveHost(interfaces []Interface, host string) (netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip, nil
+	}
+	i := slices.IndexFunc(interfaces, func(device Interface) bool { return device.Name == host })
+	if i < 0 {
+		return netip.Addr{}, badRequest("no such interface")
+	}
+	if ip, ok := preferred(interfaces[i].Addresses); ok {
+		return ip, nil
+	}
+	return netip.Addr{}, badRequest("interface %s has no usable IPv4 or IPv6 addresses", host)
+}
+
+func preferred(addresses []netip.Addr) (netip.Addr, bool) {
+	if len(addresses) == 0 {
+		return netip.Addr{}, false
+	}
+	if i := slices.IndexFunc(addresses, netip.Addr.Is4); i >= 0 {
+		return addresses[i], true
+	}
+	return addresses[0], true
+}
+
+// systemAddress is the host's only address, IPv4 before IPv6. With several the
+// user must choose.
+func systemAddress(interfaces []Interface) (netip.Addr, error) {
+	for _, wanted := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
+		var found netip.Addr
+		var on string
+		for _, device := range interfaces {
+			for _, ip := range device.Addresses {
+				switch {
+				case !wanted(ip):
+				case !found.IsValid():
+					found, on = ip, device.Name
+				case on == device.Name:
+					return netip.Addr{}, badRequest("could not choose an IP address to advertise since this system has "+
+						"multiple addresses on interface %s (%s and %s) - specify one with --advertise-addr", on, found, ip)
+				default:
+					return netip.Addr{}, badRequest("could not choose an IP address to advertise since this system has "+
+						"multiple addresses on different interfaces (%s on %s and %s on %s) - specify one with --advertise-addr",
+						found, on, ip, device.Name)
+				}
+			}
+		}
+		if found.IsValid() {
+			return found, nil
+		}
+	}
+	return netip.Addr{}, badRequest("could not find the system's IP address - specify one with --advertise-addr")
+}

@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Limits of the HTTP server.
+const (
+	headerWait      = 30 * time.Second // for a client to send its headers
+	idleWait        = 5 * time.Minute  // for the next request on a connection
+	callWait        = 30 * time.Second // for the engine to answer a call
+	shutdownWait    = 5 * time.Second  // for requests to end when the server stops
+	headerBytesMax  = 1 << 20
+	pingWait        = 2 * time.Second // for the state of the swarm in a ping
+	countsWait      = time.Second     // for the numbers in /info
+	distributeWait  = 20 * time.Second
+	sourcesInterval = 500 * time.Millisecond // between looks for new tasks by those who follow a service's logs
+)
+
+// Config is what a [Server] serves and from where.
+type Config struct {
+	Engine  Engine
+	Runtime Runtime
+	Host    Host
+	// Interfaces lists the host's network interfaces; nil is [SystemInterfaces].
+	Interfaces func() ([]Interface, error)
+	// Metrics, if any, adds its own to what /metrics writes.
+	Metrics []Metric
+	Log     *slog.Logger
+}
+
+// A Server serves the API. It is an http.Handler; [Server.Run] must run beside
+// it for events to flow.
+type Server struct {
+	engine     Engine
+	runtime    Runtime
+	host       Host
+	interfaces func() ([]Interface, error)
+	metrics    []Metric
+	log        *slog.Logger
+
+	mux    *http.ServeMux
+	events *broker
+	counts requestCounts
+}
+
+// New returns a server. It starts nothing.
+func New(config Config) *Server {
+	s := &Server{
+		engine:     config.Engine,
+		runtime:    config.Runtime,
+		host:       config.Host,
+		interfaces: config.Interfaces,
+		metrics:    config.Metrics,
+		log:        config.Log,
+		mux:        http.NewServeMux(),
+		events:     newBroker(),
+	}
+	if s.interfaces == nil {
+		s.interfaces = SystemInterfaces
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.routes()
+	return s
+}
+
+// Run passes events on until ctx ends and their sources have closed.
+func (s *Server) Run(ctx context.Context) {
+	var sources sync.WaitGroup
+	sources.Go(func() {
+		for batch := range s.engine.Subscribe(ctx) {
+			for _, event := range batch {
+				s.events.publish(swarmEvent(event))
+			}
+		}
+	})
+	sources.Go(func() {
+		for event := range s.runtime.Events(ctx) {
+			s.events.publish(localEvent(event))
+		}
+	})
+	sources.Wait()
+}
+
+// Serve serves on listener, and passes events on, until ctx ends; then it ends
+// streams, waits a little for other requests, and closes the listener.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { s.Run(ctx) })
+
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerWait,
+		IdleTimeout:       idleWait,
+		MaxHeaderBytes:    headerBytesMax,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	running.Go(func() { served <- server.Serve(listener) })
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving the API: %w", err)
+	case <-ctx.Done():
+	}
+	patience, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
+	defer done()
+	if err := server.Shutdown(patience); err != nil {
+		if err := server.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("closing the API: %w", err)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP routes one request. Whatever the path and the method, the answer
+// has a sentence in Docker's form; a handler that panics loses its own request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Api-Version", newest().String())
+	header.Set("Docker-Experimental", "false")
+	header.Set("Ostype", "linux")
+	header.Set("Server", "swarmd/"+s.host.Version+" (linux)")
+
+	began := time.Now()
+	tracked := &trackedWriter{ResponseWriter: w}
+	route := "none"
+	defer func() {
+		if caught := recover(); caught != nil {
+			if caught == http.ErrAbortHandler {
+				panic(caught)
+			}
+			s.log.Error("the handler of an API request panicked", "method", r.Method, "path", r.URL.Path, "panic", caught, "stack", stack())
+			s.refuse(tracked, r, fmt.Errorf("internal error while serving %s %s: the daemon's log says more", r.Method, r.URL.Path))
+		}
+		s.counts.add(route, tracked.status, time.Since(began))
+		s.log.Debug("api request", "method", r.Method, "path", r.URL.Path, "status", tracked.status, "took", time.Since(began))
+	}()
+
+	stripped, err := withVersion(r)
+	if err != nil {
+		s.refuseVersion(tracked, r, err)
+		return
+	}
+	handler, pattern := s.mux.Handler(stripped)
+	if pattern == "" || !clean(stripped.URL.Path) {
+		s.refuse(tracked, r, fail(http.StatusNotFound, "page not found"))
+		return
+	}
+	route = pattern
+	_ = handler // The mux finds it again: only so do path values reach it.
+	s.mux.ServeHTTP(tracked, stripped)
+}
+
+// A handler answers a request, or says why it cannot.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// handle routes a pattern, in the form of [http.ServeMux], to h.
+func (s *Server) handle(pattern string, h handler) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			s.refuse(w, r, err)
+		}
+	})
+}
