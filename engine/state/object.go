@@ -45,6 +45,7 @@ type Cluster struct {
 	DefaultAddrPool []string // CIDR
 	SubnetSize      uint32
 	DataPathPort    uint32
+	Unknown         []byte // fields of a newer format, kept as they came
 }
 
 // NodeState is what the leader knows about a node's life.
@@ -73,6 +74,7 @@ type Node struct {
 	// Manager says that the node takes part in consensus; Spec.Role is what is wished.
 	Manager     bool
 	ManagerAddr string // host:port
+	Unknown     []byte // fields of a newer format, kept as they came
 }
 
 // A Service is what a user asked to run.
@@ -94,6 +96,7 @@ type Service struct {
 	JobExecution     Wall
 	RegistryAuth     string // X-Registry-Auth as sent; a secret
 	PreviousAuth     string
+	Unknown          []byte // fields of a newer format, kept as they came
 }
 
 // An Update is a rolling update, under way or ended. Everything that must
@@ -125,6 +128,7 @@ type Template struct {
 	Endpoint      *swarm.EndpointSpec
 	Ports         []swarm.PortConfig // as allocated
 	RegistryAuth  string             // a secret
+	Unknown       []byte             // fields of a newer format, kept as they came
 }
 
 // TaskState is a step in the life of a task. A task only ever moves forward.
@@ -178,6 +182,7 @@ type Task struct {
 	// Status.At it is a leader's time, and outlasts the task's end.
 	Ran     Wall
 	Generic []swarm.GenericResource // assigned
+	Unknown []byte                  // fields of a newer format, kept as they came
 }
 
 // TaskStatus is what the owner of the task's present state says of it.
