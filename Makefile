@@ -1,0 +1,43 @@
+SHELL := /bin/bash
+GO    ?= go
+# Pinned here, not in go.mod: its hundreds of dependencies are no part of swarmd.
+LINT  := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+DEPS  := containerd:containerd runc:runc ip:iproute2 nft:nftables conntrack:conntrack busybox:busybox-static curl:curl tini:tini
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help deps build check lint unit race test scenarios demo bench fuzz clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+deps: ## install what the machine lacks (Debian packages)
+	@need=; for d in $(DEPS); do PATH=$$PATH:/usr/sbin:/sbin command -v $${d%%:*} >/dev/null || need="$$need $${d##*:}"; done; \
+	if [ -n "$$need" ]; then export DEBIAN_FRONTEND=noninteractive; $$([ $$(id -u) = 0 ] || echo sudo) apt-get update -q && \
+	$$([ $$(id -u) = 0 ] || echo sudo) apt-get install -q -y --no-install-recommends $$need; fi
+	$(GO) mod download
+build: ## bin/swarmd, bin/swarmctl, bin/swarmsim
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+check: lint unit ## format, lint and unit tests: the command before a push
+lint: ## every rule of .golangci.yml, and the CLI for other systems
+	$(LINT) run ./...
+	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
+unit: ## tests that need no root
+	$(GO) test ./engine/... ./cmd/...
+race: ## engine and driver under the race detector
+	$(GO) test -race ./engine/... ./real ./real/consensus ./real/disk ./real/api
+test: build ## everything; as root, real containers too
+	$(GO) vet ./...
+	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
+	$(GO) test -timeout 20m ./...
+	$(MAKE) race
+scenarios: build ## CLI transcripts; TARGET=dockerd runs them against Docker itself
+	$(GO) test -count=1 -v ./cmd/swarmd -run Compat -target=$(or $(TARGET),swarmd)
+demo: build ## the story on this machine, with real containers
+	scenarios/demo/run
+bench: build ## the figures of the README, side by side with dockerd if it is here
+	scenarios/bench/run
+fuzz: ## every fuzz target for a minute (FOR=10s for less)
+	@for p in $$($(GO) list ./...); do for f in $$($(GO) test $$p -list '^Fuzz' | grep ^Fuzz); do \
+	echo "$$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FOR),60s) || exit 1; done; done
+clean: ## what building has made
+	rm -rf bin
