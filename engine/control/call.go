@@ -43,8 +43,8 @@ type (
 	SwarmInspect struct{}
 	// SwarmUpdate replaces the swarm's spec.
 	SwarmUpdate struct {
-		Version                                  uint64
-		Spec                                     swarm.Spec
+		Version                                   uint64
+		Spec                                      swarm.Spec
 		RotateWorker, RotateManager, RotateUnlock bool
 	}
 	// SwarmUnlockKey is answered by [UnlockKey].
@@ -208,14 +208,14 @@ type Kind uint8
 
 // The kinds of failure, with the HTTP status that Docker gives each.
 const (
-	Invalid        Kind = iota // 400
-	Unauthorized               // 401
-	Forbidden                  // 403
-	NotFound                   // 404
-	Conflict                   // 409
-	Internal                   // 500: what Docker calls Unknown, such as "update out of sequence"
-	Unimplemented              // 501
-	Unavailable                // 503: not a manager, not in a swarm, locked
+	Invalid       Kind = iota // 400
+	Unauthorized              // 401
+	Forbidden                 // 403
+	NotFound                  // 404
+	Conflict                  // 409
+	Internal                  // 500: what Docker calls Unknown, such as "update out of sequence"
+	Unimplemented             // 501
+	Unavailable               // 503: not a manager, not in a swarm, locked
 )
 
 // An Event tells subscribers of a change to an object, in Docker's terms
