@@ -1,0 +1,111 @@
+package orchestrator
+
+import "github.com/swarmd/swarmd/engine/state"
+
+// A job is what is remembered of one run of a replicated job: which slots are
+// busy, and which is the first that was never begun.
+type job struct {
+	iteration uint64
+	busy      map[state.SlotKey]bool
+	next      uint64
+}
+
+// replicatedJob begins as many slots as may run at once, until every slot has
+// been begun: each is completed once.
+func (p *pass) replicatedJob(s *state.Service) {
+	concurrent, total := jobSize(s)
+	j := p.jobs[s.ID]
+	if j == nil || j.iteration != s.JobIteration {
+		if j = p.resumeJob(s); j == nil {
+			return
+		}
+	}
+	for uint64(len(j.busy)) < concurrent && j.next < total {
+		if p.d.Full() {
+			p.services.push(s.ID)
+			return
+		}
+		key := state.SlotKey{Number: j.next}
+		v := p.view(s, s.ID, key)
+		v.succeed(successor{template: s.Template}, 0)
+		j.busy[key] = true
+		j.next++
+	}
+}
+
+// jobSize returns how many slots of a job may run at once, and how many there are.
+func jobSize(s *state.Service) (concurrent, total uint64) {
+	spec := s.Spec.Mode.ReplicatedJob
+	concurrent = 1
+	if spec.MaxConcurrent != nil {
+		concurrent = *spec.MaxConcurrent
+	}
+	total = concurrent
+	if spec.TotalCompletions != nil {
+		total = *spec.TotalCompletions
+	}
+	if concurrent == 0 { // no limit of its own
+		concurrent = total
+	}
+	return concurrent, total
+}
+
+// resumeJob looks at all slots: tasks of earlier runs are removed, those of this
+// run counted. It returns nil when the draft is full.
+func (p *pass) resumeJob(s *state.Service) *job {
+	if !p.everySlot(s.ID) {
+		return nil
+	}
+	j := &job{iteration: s.JobIteration, busy: map[state.SlotKey]bool{}}
+	for _, key := range p.keysOf(s.ID) {
+		v := p.view(s, s.ID, key)
+		for _, t := range v.tasks {
+			if t.JobIteration == s.JobIteration {
+				j.next = max(j.next, key.Number+1)
+			}
+		}
+		if v.busy() {
+			j.busy[key] = true
+		}
+	}
+	p.jobs[s.ID] = j
+	return j
+}
+
+// busy reports whether the slot of a job has a task that is not done.
+func (v *slot) busy() bool {
+	for _, t := range v.tasks {
+		if alive(t) && !done(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// rerun removes the tasks of a job's earlier runs.
+func (v *slot) rerun() {
+	if !isJob(v.service) {
+		return
+	}
+	for i, t := range v.tasks {
+		if t.JobIteration != v.service.JobIteration {
+			v.tasks[i] = v.desire(t, state.TaskRemove)
+		}
+	}
+}
+
+// note remembers whether the slot of a job is busy; once it is not, another may
+// begin.
+func (v *slot) note() {
+	j := v.jobs[v.ref.service]
+	if j == nil || j.iteration != v.service.JobIteration {
+		return
+	}
+	switch busy := v.busy(); {
+	case busy:
+		j.busy[v.ref.key] = true
+	case j.busy[v.ref.key]:
+		delete(j.busy, v.ref.key)
+		v.services.push(v.ref.service)
+	}
+}

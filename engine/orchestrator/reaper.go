@@ -1,0 +1,80 @@
+package orchestrator
+
+import (
+	"slices"
+
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// historyDefault is how many tasks of a slot are kept where the swarm's spec
+// does not say.
+const historyDefault = int64(5)
+
+// retention is how many tasks of a slot are kept, the running one included;
+// negative is all.
+func retention(c *state.Cluster) int64 {
+	if c == nil || c.Spec.Orchestration.TaskHistoryRetentionLimit == nil {
+		return historyDefault
+	}
+	return *c.Spec.Orchestration.TaskHistoryRetentionLimit
+}
+
+// reap deletes tasks that are of no use any more, and of which no container may
+// live: those that no agent was told of, those removed that have ended, and the
+// oldest that have ended beyond what is kept.
+func (v *slot) reap() {
+	for i, t := range v.tasks {
+		if alive(t) || assigned(t) && (t.Desired != state.TaskRemove || !ended(t)) {
+			continue
+		}
+		v.d.DeleteTask(t.ID)
+		v.tasks[i] = nil
+	}
+	v.tasks = slices.DeleteFunc(v.tasks, func(t *state.Task) bool { return t == nil })
+	keep := v.keep()
+	if keep < 0 || len(v.tasks) <= keep {
+		return
+	}
+	last := v.last() // what says that an empty slot stays empty is never reaped
+	surplus := len(v.tasks) - keep
+	v.tasks = slices.DeleteFunc(v.tasks, func(t *state.Task) bool {
+		if surplus == 0 || alive(t) || !ended(t) || t == last && !v.lively() {
+			return false
+		}
+		surplus--
+		v.d.DeleteTask(t.ID)
+		return true
+	})
+}
+
+func (v *slot) lively() bool { return slices.ContainsFunc(v.tasks, alive) }
+
+// keep is how many tasks of the slot are kept, negative for all. A limit on
+// restarts is reckoned from history, which is therefore kept for as long.
+func (v *slot) keep() int {
+	limit := retention(v.d.Cluster())
+	if limit < 0 {
+		return -1
+	}
+	if v.service != nil {
+		policy := policyOf(v.service, v.d.Template(v.service.ID, v.service.Template))
+		if policy.attempts > 0 {
+			limit = max(limit, int64(min(policy.attempts, 1<<31))+1)
+		}
+	}
+	return int(min(limit, 1<<31))
+}
+
+// collect deletes a template that no task is made from and no service will make
+// a task from.
+func (p *pass) collect(ref templateRef) {
+	if p.uses[ref] > 0 || p.d.Template(ref.service, ref.version) == nil {
+		return
+	}
+	s := p.d.Service(ref.service)
+	if s != nil && (s.Template == ref.version || s.PreviousTemplate == ref.version) {
+		return
+	}
+	delete(p.constraints, ref)
+	p.d.DeleteTemplate(ref.service, ref.version)
+}
