@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/agent"
@@ -105,7 +106,10 @@ type ImagePulled struct {
 // ContainerCreated answers [CreateContainer].
 type ContainerCreated struct {
 	Task state.TaskID
-	Err  error
+	// Health is the image's own health check, nil when it has none; it is used
+	// where the service's spec says nothing of health.
+	Health *container.HealthConfig
+	Err    error
 }
 
 // ContainerStarted answers [StartContainer].

@@ -34,7 +34,7 @@ type Endpoint struct {
 // A Published port answers on the node and passes each new connection to one of
 // the backends, in turn. With no backend it refuses.
 type Published struct {
-	Protocol string // tcp, udp or sctp
+	Protocol string     // tcp, udp or sctp
 	HostIP   netip.Addr // the only address to answer on; the zero Addr is all
 	Port     uint16
 	Backends []Backend

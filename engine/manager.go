@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// Docker's words for a node that cannot serve a call.
+const (
+	textNotMember = `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`
+	textWorker    = `This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.`
+	textMember    = `This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`
+	textNoSwarm   = `This node is not part of a swarm`
+	textNoLeader  = `rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.`
+	textUnknown   = `rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status; the change may or may not take effect: look before you repeat it`
+	textBusy      = `rpc error: code = Unavailable desc = too many calls are waiting for a leader; try again`
+	textLastLeave = "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
+	textForceNew  = `--force-new-cluster is not served by this build: a swarm of one manager needs none`
+	textFounding  = `This node is being made the first manager of a swarm; wait for it to finish`
+)
+
+// Limits of what waits on a manager.
+const (
+	waitingCallsMax     = 1024            // calls that wait for a leader
+	waitingCallPatience = 5 * time.Second // how long each waits before it is refused
+)
+
+// A waitingCall waits for a leader to be known.
+type waitingCall struct {
+	call  Called
+	until time.Time
+}
+
+// A founding is a swarm being made on this node by an API call.
+type founding struct {
+	request   RequestID
+	call      control.SwarmInit
+	node      state.NodeID
+	cluster   state.ClusterID
+	authority AuthorityCreated
+}
+
+// called takes in an API call. What concerns this node alone is answered at
+// once; the rest is the leader's.
+func (n *Node) called(now time.Time, e Called, out *Step) {
+	switch c := e.Call.(type) {
+	case control.Info:
+		out.do(Reply{e.Request, n.info()})
+		return
+	case control.SwarmInit:
+		n.found(e.Request, c, out)
+		return
+	case control.SwarmLeave:
+		n.leave(e.Request, c, out)
+		return
+	}
+	switch {
+	case !n.member():
+		out.do(Reply{e.Request, fail(control.Unavailable, textNotMember)})
+	case !n.identity.Manager:
+		out.do(Reply{e.Request, fail(control.Unavailable, textWorker)})
+	case n.leader != nil:
+		n.leader.called(n, e, out)
+	case len(n.waiting) >= waitingCallsMax:
+		out.do(Reply{e.Request, fail(control.Unavailable, textBusy)})
+	default: // a leader is about to be elected
+		n.waiting = append(n.waiting, waitingCall{e, now.Add(waitingCallPatience)})
+	}
+}
+
+// expire refuses the calls that have waited long enough for a leader.
+func (n *Node) expire(now time.Time, out *Step) {
+	for len(n.waiting) > 0 && !now.Before(n.waiting[0].until) {
+		out.do(Reply{n.waiting[0].call.Request, fail(control.Internal, textNoLeader)})
+		n.waiting = n.waiting[1:]
+	}
+}
+
+// info answers what this node knows of itself, without asking anybody.
+func (n *Node) info() control.Answer {
+	info := control.NodeInfo{State: swarm.LocalNodeStateInactive}
+	switch {
+	case n.founding != nil:
+		info.State = swarm.LocalNodeStatePending
+	case n.member():
+		info.State = swarm.LocalNodeStateActive
+	}
+	if !n.member() {
+		return info
+	}
+	info.NodeID = string(n.identity.Node)
+	info.NodeAddr = host(n.identity.Addr)
+	info.Manager = n.identity.Manager
+	if !info.Manager {
+		return info
+	}
+	d := n.store.Draft()
+	info.Cluster = d.Cluster()
+	info.NodeCount = d.NodeCount()
+	for node := range d.Nodes() {
+		if node.Manager {
+			info.ManagerCount++
+			info.Managers = append(info.Managers, swarm.Peer{NodeID: string(node.ID), Addr: node.ManagerAddr})
+		}
+	}
+	return info
+}
+
+// found begins a swarm: first its certificate authority, then its log, then its
+// first objects; the call is answered when those have committed.
+func (n *Node) found(request RequestID, call control.SwarmInit, out *Step) {
+	refuse := func(kind control.Kind, text string) { out.do(Reply{request, fail(kind, text)}) }
+	switch {
+	case n.member() && call.ForceNewCluster:
+		refuse(control.Unimplemented, textForceNew)
+		return
+	case n.member():
+		refuse(control.Unavailable, textMember)
+		return
+	case n.founding != nil:
+		refuse(control.Unavailable, textFounding)
+		return
+	}
+	if failed, bad := control.CheckInit(call); bad {
+		out.do(Reply{request, failed})
+		return
+	}
+	n.founding = &founding{
+		request: request,
+		call:    call,
+		node:    state.NodeID(n.mint.ID()),
+		cluster: state.ClusterID(n.mint.ID()),
+	}
+	out.do(CreateAuthority{n.founding.cluster})
+}
+
+func (n *Node) foundWith(e AuthorityCreated, out *Step) {
+	f := n.founding
+	if f == nil || f.cluster != e.Cluster {
+		return
+	}
+	if e.Err != nil {
+		n.founding = nil
+		out.do(Reply{f.request, fail(control.Internal, "the swarm's root certificate could not be made: "+e.Err.Error())})
+		return
+	}
+	f.authority = e
+	n.identity = Identity{Node: f.node, Cluster: f.cluster, Addr: f.call.AdvertiseAddr, Manager: true}
+	out.do(Bootstrap{n.identity})
+}
+
+// leave takes the node out of the swarm. What it runs is stopped and removed.
+func (n *Node) leave(request RequestID, call control.SwarmLeave, out *Step) {
+	switch {
+	case !n.member(), n.founding != nil:
+		out.do(Reply{request, fail(control.Unavailable, textNoSwarm)})
+	case n.leaving != nil:
+		out.do(Reply{request, fail(control.Unavailable, "This node is leaving the swarm already")})
+	case !call.Force:
+		out.do(Reply{request, fail(control.Unavailable, textLastLeave)})
+	default:
+		n.leaving = &request
+		out.do(Leave{})
+	}
+}
+
+func (n *Node) left(now time.Time, out *Step) {
+	n.deposed(out)
+	for _, w := range n.waiting {
+		out.do(Reply{w.call.Request, fail(control.Unavailable, textNotMember)})
+	}
+	n.waiting = nil
+	n.identity = Identity{}
+	n.store = state.NewStore()
+	n.known = ""
+	n.worker.dismiss(n, now)
+	if n.leaving != nil {
+		out.do(Reply{*n.leaving, control.Done{}})
+		n.leaving = nil
+	}
+}
+
+// elected makes the node lead. A log without a swarm in it is one whose
+// founding died before it was acknowledged: nobody was promised it.
+func (n *Node) elected(now time.Time, e Elected, out *Step) {
+	if n.store.Draft().Cluster() == nil && n.founding == nil {
+		out.do(Leave{})
+		return
+	}
+	n.leader = lead(n, e.Term, now)
+	n.known = n.identity.Node
+	n.worker.follow(n, now)
+	for _, w := range n.waiting {
+		n.leader.called(n, w.call, out)
+	}
+	n.waiting = nil
+}
+
+func (n *Node) deposed(out *Step) {
+	n.leader.abdicate(out)
+	n.leader = nil
+	n.known = ""
+	if f := n.founding; f != nil && !n.member() {
+		out.do(Reply{f.request, fail(control.Internal, textUnknown)})
+	}
+	n.founding = nil
+}
+
+func (n *Node) leaderChanged(now time.Time, e LeaderChanged) {
+	n.known = e.Leader
+	n.worker.follow(n, now)
+}
+
+// committed applies an entry. An entry decided on another state than the one it
+// meets does nothing, on every manager alike.
+func (n *Node) committed(now time.Time, e Committed, out *Step) {
+	var delta state.Delta
+	if e.Entry.Base == n.store.Index() {
+		delta = n.store.Apply(e.Index, e.Entry.Changes)
+	} else {
+		n.store.Apply(e.Index, nil)
+	}
+	if events := control.Events(&delta, e.Index, n.wall(now)); len(events) > 0 {
+		out.do(Publish{events})
+	}
+	n.leader.settle(n, e.Entry.Proposal, out)
+}
+
+// host is the address without its port.
+func host(addr string) string {
+	for i := len(addr) - 1; i >= 0; i-- {
+		if addr[i] == ':' {
+			h := addr[:i]
+			if len(h) > 1 && h[0] == '[' && h[len(h)-1] == ']' {
+				h = h[1 : len(h)-1]
+			}
+			return h
+		}
+	}
+	return addr
+}

@@ -1,0 +1,208 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/swarmd/swarmd/engine/agent"
+	"github.com/swarmd/swarmd/engine/invariant"
+	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/wire"
+)
+
+// A worker is the half of a node that has tasks run.
+type worker struct {
+	agent  *agent.Agent
+	outbox []wire.Message // for the leader
+	inbox  []wire.Message // from the leader, when that is this very node
+
+	session  uint64
+	sequence uint64
+	beat     time.Duration // how often the leader wants to hear
+	nextBeat time.Time
+	dueWake  time.Time
+}
+
+// helloPatience is how long a worker waits for an answer to its Hello.
+const helloPatience = time.Second
+
+// gateway is the node's address on the bridge of its containers. Docker's own
+// gateway bridge has 172.18.0.0/16 by default; both may be on one machine.
+func gateway() netip.Prefix { return netip.MustParsePrefix("172.31.0.1/16") }
+
+// begin makes the worker of a node that has just started.
+func (w *worker) begin(n *Node, now time.Time) {
+	w.agent = agent.New(agent.Config{
+		Self:     n.identity.Node,
+		Hostname: n.description.Hostname,
+		Platform: n.description.Platform,
+		Gateway:  gateway(),
+	})
+	if !n.member() { // what is left of an earlier swarm goes
+		w.agent.Assign(wire.Assign{Full: true}, now)
+	}
+}
+
+// dismiss ends the worker's tasks: the node is in no swarm any more.
+func (w *worker) dismiss(n *Node, now time.Time) {
+	w.outbox, w.inbox = nil, nil
+	w.session, w.sequence, w.nextBeat = 0, 0, time.Time{}
+	w.agent.Assign(wire.Assign{Full: true}, now)
+}
+
+// follow opens a session with the leader that is known now.
+func (w *worker) follow(n *Node, now time.Time) {
+	w.outbox = nil
+	w.nextBeat = time.Time{}
+	if n.known == "" {
+		return
+	}
+	w.agent.Identify(n.identity.Node)
+	w.session = n.mint.Uint64N(1<<63) + 1
+	w.sequence = 0
+	w.outbox = append(w.outbox, wire.Hello{
+		Session:     w.session,
+		Addr:        host(n.identity.Addr),
+		Description: n.description,
+	})
+	w.nextBeat = now.Add(helloPatience)
+	w.agent.Reconnect(now)
+}
+
+// take handles a message from the leader.
+func (w *worker) take(n *Node, now time.Time, m wire.Message) {
+	switch m := m.(type) {
+	case wire.Assign:
+		w.assigned(n, now, m)
+	case wire.Bye:
+		if m.Session == w.session {
+			w.follow(n, now)
+		}
+	case wire.Hello, wire.Heartbeat, wire.Report: // for leaders
+	default:
+		invariant.Violated("unknown message %T", m)
+	}
+}
+
+// assigned takes in assignments that are of this session and next in line.
+func (w *worker) assigned(n *Node, now time.Time, m wire.Assign) {
+	switch {
+	case m.Session != w.session:
+		return
+	case m.Full:
+	case m.Sequence <= w.sequence: // a repetition
+		return
+	case m.Sequence > w.sequence+1: // something was lost: begin again
+		w.follow(n, now)
+		return
+	}
+	w.sequence = m.Sequence
+	w.beat = time.Duration(m.Period)
+	w.nextBeat = now.Add(w.beat)
+	w.agent.Assign(m, now)
+}
+
+// tick lets the agent work and turns what it wants into effects and messages.
+func (w *worker) tick(n *Node, now time.Time, out *Step) {
+	if w.agent == nil {
+		return
+	}
+	for _, m := range w.inbox {
+		w.take(n, now, m)
+	}
+	w.inbox = nil
+	w.agent.Tick(now)
+	o := w.agent.Drain(n.wall(now))
+	w.dueWake = o.Wake
+	for _, order := range o.Orders {
+		out.do(effectOf(order))
+	}
+	if o.NetworkChanged {
+		out.do(ApplyNetwork{plan(o.Generation, o.Endpoints)})
+	}
+	if n.known == "" {
+		return
+	}
+	if len(o.Statuses) > 0 {
+		w.outbox = append(w.outbox, wire.Report{Session: w.session, Statuses: o.Statuses})
+	}
+	if !w.nextBeat.IsZero() && !now.Before(w.nextBeat) {
+		w.heartbeat(n, now)
+	}
+}
+
+// heartbeat says that the worker lives; if the leader has not answered its
+// Hello, it says that again.
+func (w *worker) heartbeat(n *Node, now time.Time) {
+	if w.sequence == 0 {
+		w.follow(n, now)
+		return
+	}
+	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence})
+	w.nextBeat = now.Add(w.beat)
+}
+
+func (w *worker) wake() time.Time { return earlier(w.dueWake, w.nextBeat) }
+
+// exchange passes messages between the worker and the leader. It reports
+// whether anything was handed over within the node.
+func (n *Node) exchange(now time.Time, out *Step) bool {
+	moved := false
+	for _, m := range n.worker.outbox {
+		if n.leader != nil {
+			n.leader.dispatcher.Receive(n.identity.Node, m, now)
+			moved = true
+			continue
+		}
+		if n.known != "" && n.known != n.identity.Node {
+			out.do(Send{n.known, m})
+		}
+	}
+	n.worker.outbox = nil
+	n.leader.deliver(n, out)
+	return moved || len(n.worker.inbox) > 0
+}
+
+// received takes in a message from another node.
+func (n *Node) received(now time.Time, e Received) {
+	switch e.Message.(type) {
+	case wire.Assign, wire.Bye:
+		if e.From == n.known {
+			n.worker.take(n, now, e.Message)
+		}
+	default:
+		if n.leader != nil {
+			n.leader.dispatcher.Receive(e.From, e.Message, now)
+		}
+	}
+}
+
+// effectOf turns an agent's order into the effect that carries it out.
+func effectOf(order agent.Order) Effect {
+	switch o := order.(type) {
+	case agent.Pull:
+		return PullImage{o}
+	case agent.Create:
+		return CreateContainer{o}
+	case agent.Start:
+		return StartContainer{o}
+	case agent.Probe:
+		return ProbeContainer{o}
+	case agent.Stop:
+		return StopContainer{o}
+	case agent.Remove:
+		return RemoveContainer{o}
+	default:
+		invariant.Violated("unknown order %T", order)
+		return nil
+	}
+}
+
+// plan is the network that a node's endpoints call for.
+func plan(generation uint64, endpoints []agent.Endpoint) netplan.Plan {
+	in := netplan.Input{Generation: generation, Gateway: gateway()}
+	for _, e := range endpoints {
+		in.Endpoints = append(in.Endpoints, netplan.Task{Task: e.Task, Address: e.Address, Serving: e.Serving, Ports: e.Ports})
+	}
+	return netplan.Make(in)
+}
