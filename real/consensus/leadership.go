@@ -1,0 +1,207 @@
+package consensus
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+const (
+	notifyQueueMax    = 64 // changes of leadership that wait to be told
+	observerQueueMax  = 16
+	electionNudge     = time.Millisecond
+	unsnappedLookEach = time.Second
+)
+
+// An incarnation is one run of raft. Within a process there is more than one
+// only if a guard had it started again.
+type incarnation struct {
+	log      *Log
+	raft     *raft.Raft
+	notify   chan bool
+	observed chan raft.Observation
+	stopped  chan struct{}
+	telling  sync.WaitGroup
+
+	elected bool         // Elected was posted, and Deposed was not since
+	leader  state.NodeID // posted last
+}
+
+// start runs raft, again if it ran in this process before.
+func (l *Log) start(again bool) (*incarnation, error) {
+	in := &incarnation{
+		log: l, notify: make(chan bool, notifyQueueMax), observed: make(chan raft.Observation, observerQueueMax),
+		stopped: make(chan struct{}),
+	}
+	if l.cfg.Unguarded.Notify {
+		in.notify = make(chan bool)
+	}
+	r, err := raft.NewRaft(l.cfg.raftConfig(in.notify, again), l.machine, l.logs, l.stable, l.snaps, l.transport())
+	if err != nil {
+		return nil, err
+	}
+	in.raft = r
+	r.RegisterObserver(raft.NewObserver(in.observed, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	}))
+	in.telling.Go(in.tell)
+	in.electIfAlone()
+	return in, nil
+}
+
+// stop ends raft, and with it a leadership that was told of.
+func (in *incarnation) stop() {
+	_ = in.raft.Shutdown().Error()
+	close(in.stopped)
+	in.telling.Wait()
+	in.depose()
+}
+
+// electIfAlone has the only voter stand for election at once: there is nobody to
+// wait for. The library looks at its timers when a timeout is made shorter.
+func (in *incarnation) electIfAlone() {
+	servers := in.raft.GetConfiguration().Configuration().Servers
+	if len(servers) != 1 || servers[0].ID != raft.ServerID(in.log.cfg.Node) {
+		return
+	}
+	c := in.raft.ReloadableConfig()
+	c.ElectionTimeout += electionNudge
+	c.HeartbeatTimeout += electionNudge
+	_ = in.raft.ReloadConfig(c) // a longer timeout is always valid
+	c.HeartbeatTimeout -= electionNudge
+	_ = in.raft.ReloadConfig(c)
+}
+
+// tell posts changes of leadership in order, once each.
+//
+// nomad#6977, vault#8547: the library blocks until a change is taken, and a
+// handler that calls into it meanwhile waits for it in turn. Changes therefore
+// go into a buffer, and this goroutine does nothing but take them.
+func (in *incarnation) tell() {
+	for {
+		select {
+		case leads := <-in.notify:
+			in.depose()
+			if leads && len(in.notify) == 0 { // else it is over already
+				in.elect()
+			}
+		case <-in.observed:
+			_, id := in.raft.LeaderWithID()
+			if leader := state.NodeID(id); leader != in.leader {
+				in.leader = leader
+				in.log.cfg.Post(engine.LeaderChanged{Leader: leader})
+			}
+		case <-in.stopped:
+			return
+		}
+	}
+}
+
+// elect posts Elected when everything committed before has been posted: that is
+// when an entry of this term, the barrier, has come through the machine.
+func (in *incarnation) elect() {
+	barrier := in.raft.Barrier(0)
+	if in.log.cfg.Unguarded.Barrier {
+		in.post(in.raft.CurrentTerm())
+		return
+	}
+	if barrier.Error() != nil {
+		return // leadership is lost; that is told next
+	}
+	var entry raft.Log
+	at, ok := barrier.(raft.IndexFuture)
+	if !ok || in.log.logs.GetLog(at.Index(), &entry) != nil {
+		in.resign()
+		return
+	}
+	in.post(entry.Term)
+}
+
+func (in *incarnation) post(term uint64) {
+	if term <= in.log.electedTerm {
+		in.resign() // told of it already, and that it was over: a term is led once
+		return
+	}
+	in.log.electedTerm = term
+	in.elected = true
+	in.log.cfg.Post(engine.Elected{Term: term})
+}
+
+func (in *incarnation) depose() {
+	if in.elected {
+		in.elected = false
+		in.log.cfg.Post(engine.Deposed{})
+	}
+}
+
+// resign has a leader step down, as if an append had failed.
+func (in *incarnation) resign() {
+	in.log.entries.refuse.Store(true)
+	_ = in.raft.Barrier(0).Error()
+	in.log.entries.refuse.Store(false)
+}
+
+func (l *Log) running() *incarnation {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current
+}
+
+// restart asks for raft to be started again. It does not block.
+func (l *Log) restart(why string) {
+	select {
+	case l.restarts <- why:
+	default:
+	}
+}
+
+// supervise starts raft again when a guard asks for it, and has a snapshot taken
+// when many bytes have been appended.
+func (l *Log) supervise() {
+	look := time.NewTicker(unsnappedLookEach)
+	defer look.Stop()
+	for {
+		select {
+		case why := <-l.restarts:
+			if err := l.startAgain(why); err != nil {
+				l.fail(err)
+				return
+			}
+		case <-look.C:
+			if l.entries.unsnapped.Load() >= l.cfg.SnapshotBytes {
+				l.entries.unsnapped.Store(0)
+				_ = l.running().raft.Snapshot().Error() // raft logs why; it tries again
+			}
+		case <-l.closing:
+			return
+		}
+	}
+}
+
+func (l *Log) startAgain(why string) error {
+	l.livelock.installs.Store(0)
+	diverges, err := l.entries.diverges()
+	if err != nil {
+		return err
+	}
+	l.cfg.Logger.Warn("raft is started again", "reason", why, "log dropped", diverges)
+	l.running().stop()
+	if diverges {
+		if err := l.entries.drop(); err != nil {
+			return err
+		}
+	}
+	next, err := l.start(true)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.current = next
+	l.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,255 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// proposalsUnsettledMax is how many proposals may wait for their outcome; more
+// wait to be made.
+const proposalsUnsettledMax = 4096
+
+// A Log is a member's replicated log, running.
+type Log struct {
+	cfg      Config
+	entries  *entries
+	deadline *deadlined // nil without that guard
+	logs     raft.LogStore
+	stable   raft.StableStore
+	snaps    *snapshots
+	machine  *machine
+	livelock *livelock
+
+	proposals *queue[state.Entry]
+	unsettled chan proposed
+	questions *queue[engine.VerifyID]
+	restarts  chan string
+	closing   chan struct{}
+	workers   sync.WaitGroup
+	closeOnce sync.Once
+	fatalOnce sync.Once
+
+	mu      sync.Mutex
+	current *incarnation
+}
+
+type proposed struct {
+	future raft.ApplyFuture
+	data   []byte
+}
+
+// Bootstrap makes the log in cfg, which must be empty, that of a new swarm whose
+// only voter is this node. It is durable when Bootstrap returns; [Open] runs it.
+func Bootstrap(cfg Config) error {
+	l, err := newLog(cfg)
+	if err != nil {
+		return err
+	}
+	defer l.stopWriter()
+	self := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(cfg.Node), Address: raft.ServerAddress(cfg.Node)}
+	err = raft.BootstrapCluster(l.cfg.raftConfig(nil, false), l.logs, l.stable, l.snaps, l.transport(), raft.Configuration{Servers: []raft.Server{self}})
+	if err != nil {
+		return fmt.Errorf("bootstrap the log of node %s: %w", cfg.Node, err)
+	}
+	return nil
+}
+
+// Open runs the log of a member. The newest snapshot is posted before it returns,
+// committed entries after it when a leader is known. A damaged log or snapshot is
+// an error: an older snapshot is not silently used in place of a newer one.
+func Open(cfg Config) (*Log, error) {
+	l, err := newLog(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.open(); err != nil {
+		l.stopWriter()
+		return nil, fmt.Errorf("open the log of node %s: %w", cfg.Node, err)
+	}
+	return l, nil
+}
+
+// Propose asks for an entry to be appended. It does not block. Committed answers,
+// or Deposed.
+func (l *Log) Propose(e state.Entry) { l.proposals.put(e) }
+
+// Verify asks whether this manager still leads; a read made before the call is
+// then linearizable. (There is no true lease: hashicorp/raft#603, #108; to verify
+// first and read then may read what is stale.) It does not block. Verified
+// answers.
+func (l *Log) Verify(id engine.VerifyID) { l.questions.put(id) }
+
+// Close stops the log; its storage can be closed then. It must not be called from
+// the goroutine that takes what is posted, which it may have to wait for.
+func (l *Log) Close() error {
+	l.closeOnce.Do(func() {
+		close(l.closing)
+		l.workers.Wait()
+		l.running().stop()
+		close(l.unsettled)
+		for p := range l.unsettled {
+			_ = p.future.Error()
+		}
+		l.stopWriter()
+	})
+	return nil
+}
+
+func newLog(cfg Config) (*Log, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	if err := silenceMetrics(); err != nil {
+		return nil, err
+	}
+	l := &Log{
+		cfg:       cfg,
+		proposals: newQueue[state.Entry](),
+		unsettled: make(chan proposed, proposalsUnsettledMax),
+		questions: newQueue[engine.VerifyID](),
+		restarts:  make(chan string, 1),
+		closing:   make(chan struct{}),
+	}
+	l.snaps = &snapshots{store: cfg.Snapshots, fatal: l.fail}
+	l.entries = &entries{records: cfg.Records, snapshots: l.snaps, fatal: l.fail}
+	l.logs = l.entries
+	if !cfg.Unguarded.Stall {
+		l.deadline = newDeadlined(l.entries, cfg.Timing.Write)
+		l.logs = l.deadline
+	}
+	l.livelock = &livelock{noticed: func() { l.restart("snapshots are installed, but no entries are appended") }}
+	if !cfg.Unguarded.Livelock {
+		l.logs = watched{l.logs, l.livelock}
+	}
+	values := stable{values: cfg.Values, fatal: l.fail}
+	l.stable = values
+	if !cfg.Unguarded.Vote {
+		l.stable = &voteStable{stable: values}
+	}
+	l.machine = &machine{post: cfg.Post, freeze: cfg.Freeze, fatal: l.fail, snapshots: l.snaps, installed: func() {}}
+	return l, nil
+}
+
+func (l *Log) open() error {
+	if err := l.checkStorage(); err != nil {
+		return err
+	}
+	first, err := l.start(false)
+	if err != nil {
+		return err
+	}
+	l.current = first
+	if !l.cfg.Unguarded.Livelock {
+		l.machine.installed = l.livelock.installed
+	}
+	l.workers.Go(l.propose)
+	l.workers.Go(l.settleAll)
+	l.workers.Go(l.verify)
+	l.workers.Go(l.supervise)
+	return nil
+}
+
+// checkStorage refuses what does not fit together, and mends what a crash may
+// have left between two steps.
+func (l *Log) checkStorage() error {
+	if names := l.cfg.Snapshots.List(); len(names) > 0 {
+		_, body, err := l.snaps.Open(names[0])
+		if err != nil {
+			return err
+		}
+		if err := body.Close(); err != nil {
+			return err
+		}
+	}
+	first, last := l.cfg.Records.Bounds()
+	covered, _ := l.snaps.newest()
+	if covered == 0 && last == 0 && l.cfg.Values.Get("CurrentTerm") == nil {
+		return errors.New("there is no log: this node must join a swarm or make one")
+	}
+	if last != 0 && first > covered+1 {
+		return fmt.Errorf("entries %d to %d are missing: the newest snapshot covers entries to %d, and the log begins with %d",
+			covered+1, first-1, covered, first)
+	}
+	diverges, err := l.entries.diverges()
+	if err != nil {
+		return err
+	}
+	if last != 0 && last < covered || diverges && !l.cfg.Unguarded.Livelock {
+		return l.entries.drop() // a snapshot was installed over it
+	}
+	return nil
+}
+
+func (l *Log) transport() transport {
+	inner := l.cfg.Transport
+	if inner == nil {
+		inner = lone{}
+	}
+	return transport{Transport: inner, node: l.cfg.Node, address: l.cfg.Address, unguarded: l.cfg.Unguarded}
+}
+
+func (l *Log) stopWriter() {
+	if l.deadline != nil {
+		l.deadline.stop()
+	}
+}
+
+// fail ends it all: a write failed, or what was read cannot be.
+func (l *Log) fail(err error) {
+	l.fatalOnce.Do(func() {
+		l.cfg.Logger.Error("the log cannot go on", "error", err)
+		l.cfg.Fatal(err)
+	})
+}
+
+// propose makes proposals in the order in which they were asked for.
+func (l *Log) propose() {
+	for {
+		entries := l.proposals.take(l.closing)
+		if entries == nil {
+			return
+		}
+		for _, e := range entries {
+			data := e.Append(nil)
+			future := l.running().raft.ApplyLog(raft.Log{Data: data}, 0)
+			select {
+			case l.unsettled <- proposed{future, data}:
+			case <-l.closing:
+				return
+			}
+		}
+	}
+}
+
+func (l *Log) settleAll() {
+	for {
+		select {
+		case p := <-l.unsettled:
+			l.settle(p)
+		case <-l.closing:
+			return
+		}
+	}
+}
+
+// verify answers all questions that have come with one round to the other
+// managers.
+func (l *Log) verify() {
+	for {
+		ids := l.questions.take(l.closing)
+		if ids == nil {
+			return
+		}
+		err := l.running().raft.VerifyLeader().Error()
+		for _, id := range ids {
+			l.cfg.Post(engine.Verified{ID: id, Err: err})
+		}
+	}
+}
