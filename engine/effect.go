@@ -26,6 +26,14 @@ type Reply struct {
 	Answer  control.Answer
 }
 
+// Forward passes an API call on to the manager that leads. The driver bounds how
+// long it waits. Answered by [ForwardReturned].
+type Forward struct {
+	Request RequestID
+	To      state.NodeID
+	Call    control.Call
+}
+
 // Publish tells subscribers what has changed. Nothing answers it.
 type Publish struct{ Events []control.Event }
 
@@ -79,6 +87,7 @@ type RemoveContainer struct{ agent.Remove }
 type ApplyNetwork struct{ Plan netplan.Plan }
 
 func (Reply) isEffect()           {}
+func (Forward) isEffect()         {}
 func (Publish) isEffect()         {}
 func (CreateAuthority) isEffect() {}
 func (Bootstrap) isEffect()       {}

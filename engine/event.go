@@ -44,10 +44,19 @@ type Woken struct{}
 // Offset. Told at the start, and when the offset has moved by a second or more.
 type ClockAdjusted struct{ Offset time.Duration }
 
-// Called is an API call.
+// Called is an API call. Forwarded says that another manager has passed it on to
+// this one because it takes it for the leader; it is not passed on again.
 type Called struct {
+	Request   RequestID
+	Call      control.Call
+	Forwarded bool
+}
+
+// ForwardReturned answers [Forward]: what the leader said, or, where nothing was
+// heard of it, a failure that says so.
+type ForwardReturned struct {
 	Request RequestID
-	Call    control.Call
+	Answer  control.Answer
 }
 
 // AuthorityCreated answers [CreateAuthority].
@@ -153,6 +162,7 @@ func (Started) isEvent()          {}
 func (Woken) isEvent()            {}
 func (ClockAdjusted) isEvent()    {}
 func (Called) isEvent()           {}
+func (ForwardReturned) isEvent()  {}
 func (AuthorityCreated) isEvent() {}
 func (Elected) isEvent()          {}
 func (Deposed) isEvent()          {}

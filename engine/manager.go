@@ -65,12 +65,17 @@ func (n *Node) called(now time.Time, e Called, out *Step) {
 		out.do(Reply{e.Request, fail(control.Unavailable, textWorker)})
 	case n.leader != nil:
 		n.leader.called(n, e, out)
+	case !e.Forwarded && n.follows():
+		out.do(Forward{e.Request, n.known, e.Call})
 	case len(n.waiting) >= waitingCallsMax:
 		out.do(Reply{e.Request, fail(control.Unavailable, textBusy)})
 	default: // a leader is about to be elected
 		n.waiting = append(n.waiting, waitingCall{e, now.Add(waitingCallPatience)})
 	}
 }
+
+// follows reports whether another manager is known to lead.
+func (n *Node) follows() bool { return n.known != "" && n.known != n.identity.Node }
 
 // expire refuses the calls that have waited long enough for a leader.
 func (n *Node) expire(now time.Time, out *Step) {
@@ -210,9 +215,23 @@ func (n *Node) deposed(out *Step) {
 	n.founding = nil
 }
 
-func (n *Node) leaderChanged(now time.Time, e LeaderChanged) {
+// leaderChanged has the worker report to the leader, and passes on the calls that
+// waited for one.
+func (n *Node) leaderChanged(now time.Time, e LeaderChanged, out *Step) {
 	n.known = e.Leader
 	n.worker.follow(n, now)
+	if !n.follows() {
+		return
+	}
+	waiting := n.waiting
+	n.waiting = nil
+	for _, w := range waiting {
+		if w.call.Forwarded {
+			n.waiting = append(n.waiting, w)
+			continue
+		}
+		out.do(Forward{w.call.Request, n.known, w.call.Call})
+	}
 }
 
 // committed applies an entry. An entry decided on another state than the one it

@@ -49,6 +49,8 @@ func (n *Node) Step(now time.Time, event Event) Step {
 		n.offset = e.Offset
 	case Called:
 		n.called(now, e, &out)
+	case ForwardReturned:
+		out.do(Reply{e.Request, e.Answer})
 	case AuthorityCreated:
 		n.foundWith(e, &out)
 	case Elected:
@@ -56,7 +58,7 @@ func (n *Node) Step(now time.Time, event Event) Step {
 	case Deposed:
 		n.deposed(&out)
 	case LeaderChanged:
-		n.leaderChanged(now, e)
+		n.leaderChanged(now, e, &out)
 	case Committed:
 		n.committed(now, e, &out)
 	case Restored:
@@ -90,6 +92,10 @@ func (n *Node) Step(now time.Time, event Event) Step {
 	out.Wake = n.wake(now)
 	return out
 }
+
+// Freeze returns the replicated state as it is now, to be written out beside the
+// loop that goes on changing it.
+func (n *Node) Freeze() *state.Snapshot { return n.store.Freeze() }
 
 // settle lets the two halves of the node work until neither has anything for
 // the other: what the worker tells a leader that is this very node, and the

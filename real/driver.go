@@ -47,9 +47,11 @@ type Network interface{ Apply(netplan.Plan) }
 // its answer.
 type Authority interface{ CreateAuthority(state.ClusterID) }
 
-// Peers carry messages to other nodes. Send does not block and may lose.
+// Peers carry messages to other nodes. Send does not block and may lose. Forward
+// does not block; it posts its answer.
 type Peers interface {
 	Send(to state.NodeID, m wire.Message)
+	Forward(engine.Forward)
 }
 
 // Ports are what a driver needs of the world.
@@ -77,11 +79,10 @@ const (
 
 // A Driver owns a node.
 type Driver struct {
-	ports  Ports
-	node   engine.Node
-	events chan engine.Event
-	asks   chan func(*engine.Node)
-	done   chan struct{}
+	ports Ports
+	node  engine.Node
+	queue chan item
+	done  chan struct{}
 
 	origin time.Time     // the start by the clock, with its monotonic reading
 	offset time.Duration // last told to the engine
@@ -91,6 +92,13 @@ type Driver struct {
 	pending map[engine.RequestID]chan control.Answer
 }
 
+// An item is what waits for the driver's goroutine: an event to be stepped, or a
+// function that wants to see the node as it is when its turn has come.
+type item struct {
+	event engine.Event
+	ask   func(*engine.Node)
+}
+
 // ErrStopped says that the driver has stopped.
 var ErrStopped = errors.New("the engine has stopped")
 
@@ -98,8 +106,7 @@ var ErrStopped = errors.New("the engine has stopped")
 // later, with [Driver.Connect], as they need the driver to post to.
 func New() *Driver {
 	return &Driver{
-		events:  make(chan engine.Event, eventQueueMax),
-		asks:    make(chan func(*engine.Node)),
+		queue:   make(chan item, eventQueueMax),
 		done:    make(chan struct{}),
 		pending: make(map[engine.RequestID]chan control.Answer),
 	}
@@ -121,18 +128,23 @@ func (d *Driver) Connect(p Ports) {
 // once the driver has stopped.
 func (d *Driver) Post(e engine.Event) {
 	select {
-	case d.events <- e:
+	case d.queue <- item{event: e}:
 	case <-d.done:
 	}
 }
 
-// Ask runs f on the driver's goroutine, between two steps, and returns when it
-// has run. f must not block and must not keep the node.
+// Ask runs f on the driver's goroutine when everything posted before has been
+// stepped, and nothing after, and returns when it has run. f must not block and
+// must not keep the node.
 func (d *Driver) Ask(f func(*engine.Node)) error {
 	ran := make(chan struct{})
 	select {
-	case d.asks <- func(n *engine.Node) { f(n); close(ran) }:
-		<-ran
+	case d.queue <- item{ask: func(n *engine.Node) { f(n); close(ran) }}:
+	case <-d.done:
+		return ErrStopped
+	}
+	select {
+	case <-ran:
 		return nil
 	case <-d.done:
 		return ErrStopped
@@ -177,12 +189,14 @@ func (d *Driver) Run(ctx context.Context, started engine.Started) {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-d.events:
-			due = d.step(e)
+		case i := <-d.queue:
+			if i.ask != nil {
+				i.ask(&d.node)
+				continue
+			}
+			due = d.step(i.event)
 		case <-wake.C:
 			due = d.step(engine.Woken{})
-		case f := <-d.asks:
-			f(&d.node)
 		case <-clock.C:
 			if offset := d.wallOffset(); offset-d.offset >= clockTolerance || d.offset-offset >= clockTolerance {
 				d.offset = offset
@@ -229,6 +243,8 @@ func (d *Driver) perform(effect engine.Effect) {
 	switch f := effect.(type) {
 	case engine.Reply:
 		d.reply(f)
+	case engine.Forward:
+		d.ports.Peers.Forward(f)
 	case engine.Publish:
 		d.ports.Publish(f.Events)
 	case engine.CreateAuthority:

@@ -104,6 +104,8 @@ func (c *Contract) event(event engine.Event) {
 		}
 	case engine.AuthorityCreated:
 		c.pay("authority %s", e.Cluster)
+	case engine.ForwardReturned:
+		c.pay("returned %d", e.Request)
 	case engine.Left:
 		c.pay("left")
 		c.leading = false
@@ -141,6 +143,8 @@ func (c *Contract) effect(effect engine.Effect) {
 		c.owe("authority %s", f.Cluster)
 	case engine.Leave:
 		c.owe("left")
+	case engine.Forward:
+		c.owe("returned %d", f.Request)
 	case engine.PullImage:
 		c.owe("pulled %s", f.Task)
 	case engine.CreateContainer:

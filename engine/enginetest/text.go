@@ -48,6 +48,8 @@ func (n *Namer) Effect(effect engine.Effect) string {
 	switch f := effect.(type) {
 	case engine.Reply:
 		return fmt.Sprintf("reply %d %s", f.Request, n.Answer(f.Answer))
+	case engine.Forward:
+		return fmt.Sprintf("forward %d to %s", f.Request, n.Name("node", string(f.To)))
 	case engine.Publish:
 		var lines []string
 		for _, e := range f.Events {
