@@ -135,6 +135,7 @@ func (d *decoder) meta(m *Meta) bool {
 		m.Version = d.num
 	case 2:
 		m.Created = Wall(d.num)
+		m.Updated = m.Created
 	case 3:
 		m.Updated = m.Created + Wall(d.int())
 	default:

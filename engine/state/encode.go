@@ -72,6 +72,7 @@ func (n *Node) append(b []byte) []byte {
 	e.text(9, n.Message)
 	e.bool(10, n.Manager)
 	e.text(11, n.ManagerAddr)
+	e.wall(12, n.Since)
 	return append(e.b, n.Unknown...)
 }
 
@@ -95,6 +96,8 @@ func decodeNode(id string, b []byte) (*Node, error) {
 			n.Manager = d.num != 0
 		case 11:
 			n.ManagerAddr = string(d.data)
+		case 12:
+			n.Since = Wall(d.num)
 		default:
 			return d.meta(&n.Meta)
 		}
@@ -316,4 +319,5 @@ func (t *Task) setPlan(d *decoder) bool {
 	return true
 }
 
-func clone(b []byte) []byte { return append([]byte(nil), b...) }
+// clone returns a copy that is never nil: nil is what is not there.
+func clone(b []byte) []byte { return append([]byte{}, b...) }
