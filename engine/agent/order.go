@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/state"
@@ -91,6 +92,8 @@ type Found struct {
 	ExitCode int
 	Finished state.Wall // when it ended, if it has
 	OOM      bool
+	// Health is the image's own health check, as [Agent.Created] has it.
+	Health *container.HealthConfig
 }
 
 // An Endpoint is the place in the network that a task wants now. Serving says

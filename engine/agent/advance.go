@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// withdrawalPatience is how long a stop waits for the network to say that no new
+// connection comes to the task any more.
+const withdrawalPatience = 2 * time.Second
+
+// Texts of Docker's.
+const (
+	textUnhealthy = "dockerexec: unhealthy container"
+	textExit      = "task: non-zero exit (%d)"
+	textLost      = "task: the container is gone from the node"
+)
+
+// advance takes the next step of a task. Whatever is out must be answered first;
+// then the first rule that applies is followed.
+func (a *Agent) advance(t *task, now time.Time) {
+	if !a.found {
+		return
+	}
+	unwanted := t.unwanted()
+	if t.busy != busyStart && (t.box == boxEnded || unwanted && t.box != boxRuns) {
+		a.conclude(t)
+		unwanted = t.unwanted()
+	}
+	switch {
+	case t.busy != busyNot, now.Before(t.retryAt):
+	case unwanted && t.box == boxRuns:
+		if a.withdrawn(t, now) {
+			a.order(t, busyStop, Stop{Task: t.id, Signal: t.plan.Signal, Grace: t.plan.Grace})
+		}
+	case t.duty == dutyGone && t.box != boxNone:
+		a.order(t, busyRemove, Remove{t.id})
+	case t.duty == dutyGone, t.duty == dutyKept && t.box == boxNone:
+		a.forget(t)
+		return
+	case unwanted, t.duty == dutyUnknown:
+	default:
+		a.run(t, now)
+	}
+	a.deadlines.add(t, t.deadline(now))
+}
+
+// run takes the next step towards running.
+func (a *Agent) run(t *task, now time.Time) {
+	switch {
+	case t.box == boxRuns:
+		a.attend(t, now)
+	case t.box == boxMade:
+		a.set(t, state.TaskReady, "prepared", "")
+		if t.task.Desired >= state.TaskRunning && a.joined(t) {
+			a.set(t, state.TaskStarting, "starting", "")
+			a.order(t, busyStart, Start{t.id})
+		}
+	case t.status.State >= state.TaskStarting: // a task never runs twice
+		a.fail(t, textLost)
+	case t.template == nil || t.template.Spec.ContainerSpec == nil:
+		a.refuse(t, "task "+string(t.id)+" has no container spec: only containers can run on this node")
+	case !t.pulled:
+		a.set(t, state.TaskPreparing, "preparing", "")
+		a.order(t, busyPull, Pull{Task: t.id, Image: t.template.Spec.ContainerSpec.Image, Auth: t.template.RegistryAuth})
+	case !t.address.IsValid():
+		if err := a.join(t); err != nil {
+			a.fail(t, err.Error())
+			a.mark(t)
+		}
+	case a.joined(t):
+		c, err := a.container(t)
+		if err != nil {
+			a.refuse(t, err.Error())
+			return
+		}
+		a.order(t, busyCreate, Create{c})
+	}
+}
+
+// refuse rejects a task whose description is at fault, in Docker's manner.
+func (a *Agent) refuse(t *task, why string) {
+	a.set(t, state.TaskRejected, "resolving controller failed", why)
+	a.mark(t)
+}
+
+// attend lets a running container serve, once it is healthy, and has its health
+// checked.
+func (a *Agent) attend(t *task, now time.Time) {
+	if t.health.good() {
+		a.set(t, state.TaskRunning, "started", "")
+	}
+	a.serve(t, t.health.good())
+	if !t.health.due(now) {
+		return
+	}
+	t.health.probing, t.health.asked = true, now
+	c := t.health.config
+	a.orders = append(a.orders, Probe{Task: t.id, Command: c.Test, Timeout: c.Timeout, Health: t.health.word()})
+}
+
+// conclude tells how a task that does not run ended, and takes it out of the
+// network.
+func (a *Agent) conclude(t *task) {
+	switch exit := fmt.Sprintf(textExit, t.code); {
+	case t.duty == dutyUnknown: // nobody has said what it was to do
+	case t.cause == textUnhealthy && t.status.State == state.TaskRunning && t.code != 0:
+		a.fail(t, exit+": "+t.cause)
+	case t.cause != "":
+		a.fail(t, t.cause)
+	case t.unwanted() || t.box != boxEnded:
+		a.set(t, state.TaskShutdown, "shutdown", "")
+	case t.code == 0:
+		a.set(t, state.TaskComplete, "finished", "")
+	default:
+		a.set(t, state.TaskFailed, t.status.Message, exit)
+	}
+	if t.busy != busyCreate {
+		a.leave(t)
+	}
+}
+
+// withdrawn takes a task out of the ports that lead to it, and reports whether
+// they do so no more: the network has said so, or it was long enough.
+func (a *Agent) withdrawn(t *task, now time.Time) bool {
+	if a.serve(t, false) {
+		t.until = now.Add(withdrawalPatience)
+	}
+	return a.network.applied >= t.left || !now.Before(t.until)
+}
+
+// order gives an order whose answer the task then waits for.
+func (a *Agent) order(t *task, b busy, o Order) {
+	t.busy = b
+	a.orders = append(a.orders, o)
+}
+
+// forget drops a task of which nothing is left.
+func (a *Agent) forget(t *task) {
+	a.leave(t)
+	delete(a.tasks, t.id)
+}
+
+// deadline is when the task must be looked at again though nothing happens.
+func (t *task) deadline(now time.Time) time.Time {
+	var at time.Time
+	for _, d := range []time.Time{t.retryAt, t.until, t.health.deadline()} {
+		if d.After(now) && (at.IsZero() || d.Before(at)) {
+			at = d
+		}
+	}
+	return at
+}
