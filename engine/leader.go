@@ -3,11 +3,13 @@ package engine
 import (
 	"time"
 
+	"github.com/swarmd/swarmd/engine/allocator"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/dispatcher"
 	"github.com/swarmd/swarmd/engine/orchestrator"
 	"github.com/swarmd/swarmd/engine/scheduler"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
 )
 
 // A leader is what a manager remembers only while it leads: rebuilt from the
@@ -16,21 +18,29 @@ import (
 type leader struct {
 	term, seq uint64
 
-	calls    []Called // writes that wait for the next pass
+	calls    []Called // writes that wait for the next pass, at most leaderCallsMax
 	inFlight *proposal
 	again    bool // the last pass was full: more is to be decided
 
 	reads verification
 
 	orchestrator *orchestrator.Orchestrator
+	ports        *allocator.Ports
 	scheduler    *scheduler.Scheduler
 	dispatcher   *dispatcher.Dispatcher
 }
+
+// leaderCallsMax is how many calls may wait for a pass, and how many for
+// leadership to be confirmed.
+const leaderCallsMax = 16384
 
 // A proposal is what has been proposed and has not committed.
 type proposal struct {
 	id      state.ProposalID
 	replies []Reply // owed once it commits
+	// What it was decided from, should it meet another state than it was meant for.
+	calls    []Called
+	founding *founding
 }
 
 // A verification is the reads that wait for leadership to be confirmed: those
@@ -47,16 +57,33 @@ func lead(n *Node, term uint64, now time.Time) *leader {
 	d := n.store.Draft()
 	return &leader{
 		term:         term,
+		reads:        verification{id: VerifyID(term << 32)}, // never one of an earlier term
 		orchestrator: orchestrator.New(d, now, n.wall(now)),
+		ports:        allocator.New(d),
 		scheduler:    scheduler.New(d, now),
 		dispatcher:   dispatcher.New(d, now, n.identity.Node),
 		again:        true, // what the last leader left undone
 	}
 }
 
+// renewed is a leader of the same term built from the store once more: what was
+// in flight came to nothing, and with it what the stages had taken for done. Its
+// calls go first into the next pass.
+func (l *leader) renewed(n *Node, now time.Time) *leader {
+	fresh := lead(n, l.term, now)
+	fresh.seq, fresh.reads = l.seq, l.reads
+	fresh.calls = append(l.inFlight.calls, l.calls...)
+	n.founding = l.inFlight.founding
+	return fresh
+}
+
 // called takes in a call: a read is answered from committed state once
 // leadership is confirmed, a write waits for the next pass.
 func (l *leader) called(n *Node, e Called, out *Step) {
+	if len(l.calls) >= leaderCallsMax || len(l.reads.out)+len(l.reads.waiting) >= leaderCallsMax {
+		out.do(Reply{e.Request, fail(control.Unavailable, textCrowded)})
+		return
+	}
 	if control.Writes(e.Call) {
 		l.calls = append(l.calls, e)
 		return
@@ -98,22 +125,24 @@ func (l *leader) decide(n *Node, now time.Time, out *Step) {
 		return
 	}
 	draft := n.store.Draft()
-	replies := l.pass(n, draft, now)
+	p := l.pass(n, draft, now)
 	l.again = draft.Full()
 	if !draft.Dirty() {
-		for _, r := range replies {
+		for _, r := range p.replies {
 			out.do(r)
 		}
 		return
 	}
 	l.seq++
-	l.inFlight = &proposal{id: state.ProposalID{Term: l.term, Seq: l.seq}, replies: replies}
+	p.id = state.ProposalID{Term: l.term, Seq: l.seq}
+	l.inFlight = p
 	out.do(Propose{state.Entry{Proposal: l.inFlight.id, Base: draft.Base(), Changes: draft.Changes()}})
 }
 
 // due reports whether a pass could come to anything.
 func (l *leader) due(now time.Time, n *Node) bool {
-	if l.again || len(l.calls) > 0 || n.founding != nil || l.dispatcher.Pending() || l.orchestrator.Pending() || l.scheduler.Pending() {
+	if l.again || len(l.calls) > 0 || n.founding != nil || l.dispatcher.Pending() ||
+		l.orchestrator.Pending() || l.ports.Pending() || l.scheduler.Pending() {
 		return true
 	}
 	at := l.wake()
@@ -122,49 +151,53 @@ func (l *leader) due(now time.Time, n *Node) bool {
 
 // pass runs the stages over one draft. What each stage writes is shown to the
 // volatile memory of all before the next stage runs.
-func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) []Reply {
+func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) *proposal {
 	wall := n.wall(now)
-	var replies []Reply
+	p := &proposal{founding: n.founding}
 	if f := n.founding; f != nil {
 		control.Found(draft, n.mint, wall, f.call, control.Founder{
 			Node: f.node, Cluster: f.cluster, Description: n.description,
 			RootCert: f.authority.Cert, RootKey: f.authority.Key, RootDigest: f.authority.Digest,
 		})
-		replies = append(replies, Reply{f.request, control.Created{ID: string(f.node)}})
+		p.replies = append(p.replies, Reply{f.request, control.Created{ID: string(f.node)}})
 		n.founding = nil
 	}
 	taken := 0
-	for _, c := range l.calls {
-		if draft.Full() {
-			break
-		}
+	for taken < len(l.calls) && !draft.Full() {
+		c := l.calls[taken]
+		p.replies = append(p.replies, Reply{c.Request, control.Admit(draft, n.mint, wall, c.Call)})
 		taken++
-		replies = append(replies, Reply{c.Request, control.Admit(draft, n.mint, wall, c.Call)})
 	}
-	l.calls = l.calls[taken:]
+	p.calls, l.calls = l.calls[:taken:taken], l.calls[taken:]
 	l.dispatcher.Apply(draft, now, wall)
 	l.observe(draft)
 	l.orchestrator.Reconcile(draft, n.mint, now, wall)
 	l.observe(draft)
+	l.ports.Assign(draft)
+	l.observe(draft)
 	l.scheduler.Place(draft, now, wall)
-	placed := draft.Take()
+	placed := draft.Take() // the scheduler knows its own
 	l.orchestrator.Observe(&placed)
+	l.ports.Observe(&placed)
 	l.dispatcher.Observe(&placed)
-	return replies
+	return p
 }
 
 func (l *leader) observe(draft *state.Draft) {
 	delta := draft.Take()
 	l.orchestrator.Observe(&delta)
+	l.ports.Observe(&delta)
 	l.scheduler.Observe(&delta)
 	l.dispatcher.Observe(&delta)
 }
 
+// proposed reports whether the entry of this name is the one in flight.
+func (l *leader) proposed(id state.ProposalID) bool {
+	return l != nil && l.inFlight != nil && l.inFlight.id == id
+}
+
 // settle pays what was owed for the proposal that has now committed.
-func (l *leader) settle(n *Node, id state.ProposalID, out *Step) {
-	if l == nil || l.inFlight == nil || l.inFlight.id != id {
-		return
-	}
+func (l *leader) settle(n *Node, out *Step) {
 	for _, r := range l.inFlight.replies {
 		out.do(r)
 	}
@@ -178,6 +211,10 @@ func (l *leader) deliver(n *Node, out *Step) {
 		return
 	}
 	for _, m := range l.dispatcher.Flush(n.store.Draft()) {
+		if bye, ok := m.Message.(wire.Bye); ok {
+			bye.Leader, bye.Term = n.identity.Node, l.term
+			m.Message = bye
+		}
 		if m.To == n.identity.Node {
 			n.worker.inbox = append(n.worker.inbox, m.Message)
 			continue

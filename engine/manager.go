@@ -18,6 +18,7 @@ const (
 	textNoLeader  = `rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.`
 	textUnknown   = `rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status; the change may or may not take effect: look before you repeat it`
 	textBusy      = `rpc error: code = Unavailable desc = too many calls are waiting for a leader; try again`
+	textCrowded   = `rpc error: code = Unavailable desc = too many calls are waiting for this manager; try again`
 	textLastLeave = "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
 	textForceNew  = `--force-new-cluster is not served by this build: a swarm of one manager needs none`
 	textFounding  = `This node is being made the first manager of a swarm; wait for it to finish`
@@ -174,7 +175,7 @@ func (n *Node) leave(request RequestID, call control.SwarmLeave, out *Step) {
 }
 
 func (n *Node) left(now time.Time, out *Step) {
-	n.deposed(out)
+	n.deposed(now, out)
 	for _, w := range n.waiting {
 		out.do(Reply{w.call.Request, fail(control.Unavailable, textNotMember)})
 	}
@@ -205,11 +206,12 @@ func (n *Node) elected(now time.Time, e Elected, out *Step) {
 	n.waiting = nil
 }
 
-func (n *Node) deposed(out *Step) {
+func (n *Node) deposed(now time.Time, out *Step) {
 	n.leader.abdicate(out)
 	n.leader = nil
 	n.known = ""
-	if f := n.founding; f != nil && !n.member() {
+	n.worker.follow(n, now)
+	if f := n.founding; f != nil {
 		out.do(Reply{f.request, fail(control.Internal, textUnknown)})
 	}
 	n.founding = nil
@@ -235,18 +237,25 @@ func (n *Node) leaderChanged(now time.Time, e LeaderChanged, out *Step) {
 }
 
 // committed applies an entry. An entry decided on another state than the one it
-// meets does nothing, on every manager alike.
+// meets does nothing, on every manager alike; the leader that proposed it decides
+// anew.
 func (n *Node) committed(now time.Time, e Committed, out *Step) {
-	var delta state.Delta
-	if e.Entry.Base == n.store.Index() {
-		delta = n.store.Apply(e.Index, e.Entry.Changes)
-	} else {
-		n.store.Apply(e.Index, nil)
+	stale := e.Entry.Base != n.store.Index()
+	if stale {
+		e.Entry.Changes = nil
 	}
+	delta := n.store.Apply(e.Index, e.Entry.Changes)
 	if events := control.Events(&delta, e.Index, n.wall(now)); len(events) > 0 {
 		out.do(Publish{events})
 	}
-	n.leader.settle(n, e.Entry.Proposal, out)
+	switch {
+	case !n.leader.proposed(e.Entry.Proposal):
+	case stale:
+		n.leader = n.leader.renewed(n, now)
+		n.worker.follow(n, now)
+	default:
+		n.leader.settle(n, out)
+	}
 }
 
 // host is the address without its port.

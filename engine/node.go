@@ -19,10 +19,11 @@ type Node struct {
 	mint        *entropy.Source
 	offset      time.Duration // wall time less monotonic time
 
-	store  *state.Store
-	known  state.NodeID // the leader as far as known, "" when not
-	leader *leader      // nil unless this node leads
-	worker worker
+	store    *state.Store
+	known    state.NodeID   // the leader as far as known, "" when not
+	managers []state.NodeID // those that a worker may ask for the leader
+	leader   *leader        // nil unless this node leads
+	worker   worker
 
 	founding *founding  // a swarm that is being made here
 	leaving  *RequestID // the call that asked to leave
@@ -56,7 +57,7 @@ func (n *Node) Step(now time.Time, event Event) Step {
 	case Elected:
 		n.elected(now, e, &out)
 	case Deposed:
-		n.deposed(&out)
+		n.deposed(now, &out)
 	case LeaderChanged:
 		n.leaderChanged(now, e, &out)
 	case Committed:
@@ -68,7 +69,7 @@ func (n *Node) Step(now time.Time, event Event) Step {
 	case Left:
 		n.left(now, &out)
 	case Received:
-		n.received(now, e)
+		n.received(now, e, &out)
 	case ContainersFound:
 		n.worker.agent.Found(e.Containers, now)
 	case ImagePulled:
@@ -96,6 +97,10 @@ func (n *Node) Step(now time.Time, event Event) Step {
 // Freeze returns the replicated state as it is now, to be written out beside the
 // loop that goes on changing it.
 func (n *Node) Freeze() *state.Snapshot { return n.store.Freeze() }
+
+// Store is the replicated state, for observers: it must not be changed, nor kept
+// across a Step.
+func (n *Node) Store() *state.Store { return n.store }
 
 // settle lets the two halves of the node work until neither has anything for
 // the other: what the worker tells a leader that is this very node, and the
@@ -137,7 +142,9 @@ func (n *Node) start(now time.Time, e Started) {
 	n.offset = e.Offset
 	n.mint = entropy.New(e.Seed)
 	n.store = state.NewStore()
+	n.managers = e.Managers
 	n.worker.begin(n, now)
+	n.worker.seek(n, now)
 }
 
 // earlier returns the earlier of two times, of which zero means never.

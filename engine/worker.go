@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/agent"
@@ -16,6 +17,7 @@ type worker struct {
 	outbox []wire.Message // for the leader
 	inbox  []wire.Message // from the leader, when that is this very node
 
+	term     uint64 // of the leader that it is with, as far as a worker knows
 	session  uint64
 	sequence uint64
 	beat     time.Duration // how often the leader wants to hear
@@ -75,13 +77,40 @@ func (w *worker) take(n *Node, now time.Time, m wire.Message) {
 	case wire.Assign:
 		w.assigned(n, now, m)
 	case wire.Bye:
-		if m.Session == w.session {
-			w.follow(n, now)
-		}
+		w.parted(n, now, m)
 	case wire.Hello, wire.Heartbeat, wire.Report: // for leaders
 	default:
 		invariant.Violated("unknown message %T", m)
 	}
+}
+
+// parted takes in the end of a session, or who leads. A session that stands is
+// left only for the leader of a later term.
+func (w *worker) parted(n *Node, now time.Time, m wire.Bye) {
+	ended := m.Session == w.session && m.Session != 0
+	news := !n.identity.Manager && m.Leader != "" && m.Leader != n.known &&
+		(m.Term > w.term || m.Term == 0 && w.sequence == 0)
+	switch {
+	case news:
+		n.known, w.term = m.Leader, max(w.term, m.Term)
+		w.follow(n, now)
+	case ended && w.sequence > 0: // else it is Hello that was refused: that is said again in time
+		w.follow(n, now)
+	}
+}
+
+// seek has a worker that knows no leader ask one of the managers, each time
+// another. Managers are told by their log.
+func (w *worker) seek(n *Node, now time.Time) {
+	if n.identity.Manager || !n.member() || len(n.managers) == 0 {
+		return
+	}
+	at := int(n.mint.Uint64N(uint64(len(n.managers))))
+	if n.managers[at] == n.known {
+		at = (at + 1) % len(n.managers)
+	}
+	n.known = n.managers[at]
+	w.follow(n, now)
 }
 
 // assigned takes in assignments that are of this session and next in line.
@@ -89,16 +118,17 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign) {
 	switch {
 	case m.Session != w.session:
 		return
-	case m.Full:
 	case m.Sequence <= w.sequence: // a repetition
 		return
-	case m.Sequence > w.sequence+1: // something was lost: begin again
+	case !m.Full && m.Sequence > w.sequence+1: // something was lost: begin again
 		w.follow(n, now)
 		return
 	}
+	if w.sequence == 0 || m.Period != int64(w.beat) {
+		w.beat = time.Duration(m.Period)
+		w.nextBeat = now.Add(w.beat)
+	}
 	w.sequence = m.Sequence
-	w.beat = time.Duration(m.Period)
-	w.nextBeat = now.Add(w.beat)
 	w.agent.Assign(m, now)
 }
 
@@ -132,10 +162,14 @@ func (w *worker) tick(n *Node, now time.Time, out *Step) {
 }
 
 // heartbeat says that the worker lives; if the leader has not answered its
-// Hello, it says that again.
+// Hello, it says that again, a worker to another manager.
 func (w *worker) heartbeat(n *Node, now time.Time) {
 	if w.sequence == 0 {
-		w.follow(n, now)
+		if n.identity.Manager {
+			w.follow(n, now)
+		} else {
+			w.seek(n, now)
+		}
 		return
 	}
 	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence})
@@ -164,15 +198,26 @@ func (n *Node) exchange(now time.Time, out *Step) bool {
 }
 
 // received takes in a message from another node.
-func (n *Node) received(now time.Time, e Received) {
-	switch e.Message.(type) {
-	case wire.Assign, wire.Bye:
+func (n *Node) received(now time.Time, e Received, out *Step) {
+	switch m := e.Message.(type) {
+	case wire.Assign:
 		if e.From == n.known {
-			n.worker.take(n, now, e.Message)
+			n.worker.take(n, now, m)
+		}
+	case wire.Bye:
+		if e.From == n.known || slices.Contains(n.managers, e.From) {
+			n.worker.take(n, now, m)
+		}
+	case wire.Hello:
+		switch {
+		case n.leader != nil:
+			n.leader.dispatcher.Receive(e.From, m, now)
+		case n.follows(): // the worker asked the wrong manager
+			out.do(Send{e.From, wire.Bye{Session: m.Session, Leader: n.known}})
 		}
 	default:
 		if n.leader != nil {
-			n.leader.dispatcher.Receive(e.From, e.Message, now)
+			n.leader.dispatcher.Receive(e.From, m, now)
 		}
 	}
 }
