@@ -230,7 +230,7 @@ func (t *Task) append(b []byte) []byte {
 	return append(e.b, t.Unknown...)
 }
 
-func decodeTask(id string, b []byte, in *Store) (*Task, error) {
+func (in *Store) decodeTask(id string, b []byte) (*Task, error) {
 	t := &Task{ID: TaskID(id)}
 	at := 0
 	rest, err := fields(b, func(d *decoder) bool {

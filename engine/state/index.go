@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -92,6 +93,14 @@ func (s *Store) indexTemplate(d Diff[Template]) {
 }
 
 func (s *Store) indexTask(d Diff[Task]) {
+	if b, a := d.Before, d.After; b != nil && a != nil && b.Service == a.Service && b.SlotKey() == a.SlotKey() &&
+		b.Created == a.Created && b.Node == a.Node { // as nearly always
+		s.slots[a.Service].swap(b, a)
+		if a.Node != "" {
+			s.onNode[a.Node] = insertTask(s.onNode[a.Node], a)
+		}
+		return
+	}
 	if b := d.Before; b != nil {
 		x := s.slots[b.Service]
 		x.remove(b)
@@ -118,6 +127,29 @@ func (s *Store) indexTask(d Diff[Task]) {
 		if a.Node != "" {
 			s.onNode[a.Node] = insertTask(s.onNode[a.Node], a)
 		}
+	}
+}
+
+// indexRestored indexes all tasks of a store that has indexed none: each by
+// itself would move, in a large service, half of the others.
+func (s *Store) indexRestored(tasks []*Task) {
+	slices.SortFunc(tasks, func(a, b *Task) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), compareSlot(a.SlotKey(), b.SlotKey()), compareAge(a, b))
+	})
+	for _, t := range tasks {
+		x := s.slots[t.Service]
+		if x == nil {
+			x = &slotIndex{service: t.Service}
+			s.slots[t.Service] = x
+			s.withTasks.add(t.Service)
+		}
+		x.add(t)
+		if t.Node != "" {
+			s.onNode[t.Node] = append(s.onNode[t.Node], t)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.onNode)) {
+		slices.SortFunc(s.onNode[id], func(a, b *Task) int { return cmp.Compare(a.ID, b.ID) })
 	}
 }
 
@@ -187,6 +219,14 @@ func (x *slotIndex) add(t *Task) {
 	s.tasks = slices.Insert(slices.Clip(s.tasks), at, t)
 }
 
+// swap puts a task into the place of what it was.
+func (x *slotIndex) swap(before, after *Task) {
+	i, _ := x.find(after.SlotKey())
+	s := &x.slots[i]
+	s.tasks = slices.Clone(s.tasks) // the list may be in the hands of a reader
+	s.tasks[slices.IndexFunc(s.tasks, func(t *Task) bool { return t.ID == before.ID })] = after
+}
+
 func (x *slotIndex) remove(t *Task) {
 	i, ok := x.find(t.SlotKey())
 	if !ok {
@@ -218,13 +258,14 @@ func (x *slotIndex) get(k SlotKey) []*Task {
 	return nil
 }
 
-// all yields the slots that have tasks, in order.
-func (x *slotIndex) all() iter.Seq2[SlotKey, []*Task] {
+// all yields the slots that have tasks from one on, in order.
+func (x *slotIndex) all(from SlotKey) iter.Seq2[SlotKey, []*Task] {
 	return func(yield func(SlotKey, []*Task) bool) {
 		if x == nil {
 			return
 		}
-		for _, s := range x.slots {
+		i, _ := x.find(from)
+		for _, s := range x.slots[i:] {
 			if len(s.tasks) > 0 && !yield(s.key, s.tasks) {
 				return
 			}

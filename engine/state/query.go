@@ -18,14 +18,21 @@ func (d *Draft) Slot(service ServiceID, k SlotKey) []*Task {
 
 // Slots yields the slots of a service that have tasks, by number and node.
 func (d *Draft) Slots(service ServiceID) iter.Seq2[SlotKey, []*Task] {
+	return d.SlotsFrom(service, SlotKey{})
+}
+
+// SlotsFrom yields the slots that [Draft.Slots] does from one on. The slot just
+// yielded may be written meanwhile.
+func (d *Draft) SlotsFrom(service ServiceID, from SlotKey) iter.Seq2[SlotKey, []*Task] {
 	over := d.slots[service]
 	base := d.base.slots[service]
 	if len(over) == 0 {
-		return base.all()
+		return base.all(from)
 	}
 	return func(yield func(SlotKey, []*Task) bool) {
 		keys := slices.SortedFunc(maps.Keys(over), compareSlot)
-		for k, list := range base.all() {
+		keys = slices.DeleteFunc(keys, func(k SlotKey) bool { return compareSlot(k, from) < 0 })
+		for k, list := range base.all(from) {
 			for len(keys) > 0 && compareSlot(keys[0], k) < 0 {
 				if l := over[keys[0]]; len(l) > 0 && !yield(keys[0], l) {
 					return
@@ -121,6 +128,19 @@ func (d *Draft) ServicesWithTasks() []ServiceID {
 	}
 	slices.Sort(all)
 	return slices.DeleteFunc(all, func(id ServiceID) bool { return d.TaskCount(id) == 0 })
+}
+
+// ServicesWithTemplates returns the services that have templates, those that have
+// been removed too, by ID.
+func (d *Draft) ServicesWithTemplates() []ServiceID {
+	all := keysSorted(d.base.versions)
+	for _, id := range keysSorted(d.versionsPut) {
+		if _, ok := d.base.versions[id]; !ok {
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(all, func(id ServiceID) bool { return len(d.Templates(id)) == 0 })
 }
 
 // TasksByPrefix returns tasks whose ID begins with prefix, at most limit. It

@@ -113,6 +113,7 @@ func Restore(r io.Reader) (*Store, error) {
 	s := NewStore()
 	index, count := in.uvarint(), in.uvarint()
 	last := Key{}
+	var tasks []*Task
 	for i := uint64(0); i < count && in.err == nil; i++ {
 		c := in.object()
 		if in.err == nil && i > 0 && compareKey(last, c.Key) >= 0 {
@@ -120,7 +121,7 @@ func Restore(r io.Reader) (*Store, error) {
 		}
 		last = c.Key
 		if in.err == nil {
-			s.apply(c, &Delta{})
+			tasks = s.restore(c, tasks)
 		}
 	}
 	want := in.hashed()
@@ -134,8 +135,23 @@ func Restore(r io.Reader) (*Store, error) {
 	if _, err := in.r.ReadByte(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: bytes after its end", errSnapshot)
 	}
+	s.indexRestored(tasks)
 	s.index = index
 	return s, nil
+}
+
+// restore puts an object into the store, and appends a task to those that are
+// still to be indexed.
+func (s *Store) restore(c Change, tasks []*Task) []*Task {
+	if c.Key.Kind != KindTask {
+		s.apply(c, &Delta{})
+		return tasks
+	}
+	d := replace(s, s.tasks, TaskID(c.Key.ID), c, s.decodeTask)
+	if d.After != nil {
+		tasks = append(tasks, d.After)
+	}
+	return tasks
 }
 
 // A snapshotReader takes values off a stream and hashes what it takes.

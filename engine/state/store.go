@@ -150,7 +150,7 @@ func (s *Store) apply(c Change, delta *Delta) {
 		s.indexTemplate(d)
 		delta.Templates = append(delta.Templates, d)
 	case KindTask:
-		d := replace(s, s.tasks, TaskID(c.Key.ID), c, func(id string, b []byte) (*Task, error) { return decodeTask(id, b, s) })
+		d := replace(s, s.tasks, TaskID(c.Key.ID), c, s.decodeTask)
 		s.indexTask(d)
 		delta.Tasks = append(delta.Tasks, d)
 	default:
