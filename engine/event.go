@@ -31,6 +31,8 @@ type Identity struct {
 type Started struct {
 	// Identity is what was saved, zero when the node is in no swarm.
 	Identity Identity
+	// Managers are those that a worker may turn to, as it last knew them.
+	Managers []state.NodeID
 	Seed     entropy.Seed
 	// Description is the node as it sees itself.
 	Description swarm.NodeDescription

@@ -58,6 +58,7 @@ func (p *Dispatcher) greet(d *state.Draft, id state.NodeID, wall state.Wall) {
 func (p *Dispatcher) lose(d *state.Draft, id state.NodeID, wall state.Wall) {
 	n, old := p.nodes[id], d.Node(id)
 	n.session, n.tasks, n.full = 0, nil, false
+	p.roll.add(id)
 	if old == nil || old.State == state.NodeDown {
 		return
 	}

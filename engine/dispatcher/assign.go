@@ -10,7 +10,7 @@ import (
 // Flush returns what is to be sent now. d must be what has committed, and all of
 // that must have been observed.
 func (p *Dispatcher) Flush(d *state.Draft) []Outgoing {
-	out := p.strangers
+	out := p.callRoll(p.strangers)
 	p.strangers = nil
 	p.spread(d)
 	for _, id := range p.dirty {

@@ -73,6 +73,7 @@ type Dispatcher struct {
 	templates []*state.Template
 	tell      bool       // all nodes are to be told how often to speak
 	strangers []Outgoing // farewells
+	roll      roll
 }
 
 // A node is what is remembered of one.
@@ -116,6 +117,7 @@ func New(d *state.Draft, now time.Time, self state.NodeID) *Dispatcher {
 	for n := range d.Nodes() {
 		p.meet(n)
 	}
+	p.roll.next = p.clock.shown // those of an earlier leader do not know of this one
 	return p
 }
 
@@ -172,12 +174,19 @@ func (p *Dispatcher) Observe(delta *state.Delta) {
 // Pending reports whether Apply has anything to look at, deadlines apart.
 func (p *Dispatcher) Pending() bool { return len(p.hellos)+len(p.statuses) > 0 }
 
-// Wake returns when a node may have been silent for too long; zero is never.
+// Wake returns when a node may have been silent for too long, or silent ones are
+// to be called; zero is never.
 func (p *Dispatcher) Wake() time.Time {
-	if len(p.times) == 0 {
-		return time.Time{}
+	var at time.Time
+	if len(p.times) > 0 {
+		at = p.clock.when(p.times[0].at)
 	}
-	return p.clock.when(p.times[0].at)
+	if len(p.roll.silent) > 0 {
+		if call := p.clock.when(p.roll.next); at.IsZero() || call.Before(at) {
+			at = call
+		}
+	}
+	return at
 }
 
 // beatOf is how often the nodes of a swarm are to speak.
@@ -193,6 +202,12 @@ func beatOf(c *state.Cluster) time.Duration {
 func (p *Dispatcher) meet(n *state.Node) {
 	m := &node{id: n.ID, beat: p.beat, slowest: p.beat}
 	p.nodes[n.ID] = m
+	if n.ID != p.self {
+		if len(p.roll.silent) == 0 { // who has just joined speaks first
+			p.roll.next = p.clock.shown + p.beat
+		}
+		p.roll.add(n.ID)
+	}
 	if n.State != state.NodeDown {
 		p.watch(m, gracesFresh*m.grace())
 	}
@@ -205,6 +220,7 @@ func (p *Dispatcher) part(id state.NodeID) {
 		return
 	}
 	delete(p.nodes, id)
+	p.roll.remove(id)
 	if n.session != 0 {
 		p.farewell(id, n.session)
 	}
@@ -223,6 +239,7 @@ func (p *Dispatcher) open(n *node, m wire.Hello) {
 	n.tasks, n.full = nil, true
 	p.soil(n)
 	p.alive(n)
+	p.roll.remove(n.id)
 }
 
 // inSession reports whether the message is of the node's present session. If it
@@ -241,6 +258,7 @@ func (p *Dispatcher) reported(n *node, m wire.Report) {
 	if len(p.statuses)+len(m.Statuses) > statusesMax {
 		p.farewell(n.id, n.session)
 		n.session = 0
+		p.roll.add(n.id)
 		return
 	}
 	for _, s := range m.Statuses {

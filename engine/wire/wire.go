@@ -66,8 +66,16 @@ type Assignment struct {
 }
 
 // Bye ends a session: the leader does not, or no longer, know the worker or the
-// session, and the worker must say Hello again.
-type Bye struct{ Session uint64 }
+// session, and the worker must say Hello again. Without a session it is a call to
+// a worker that has none with this leader.
+//
+// Leader says to whom, "" where the sender does not know: a manager that does not
+// lead answers a Hello so, too. Term is the leader's, 0 where another speaks of it.
+type Bye struct {
+	Session uint64
+	Leader  state.NodeID
+	Term    uint64
+}
 
 func (Hello) isMessage()     {}
 func (Heartbeat) isMessage() {}
