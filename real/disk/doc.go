@@ -9,7 +9,8 @@
 //
 // What is promised: when a call that writes has returned nil, what it wrote
 // survives the loss of power. What a crash interrupts is either there as a whole
-// or not at all. A file that was damaged later is recognised: the error names
+// or not at all; of entries that are appended or dropped together, those up to
+// one of them are. A file that was damaged later is recognised: the error names
 // the file and the offset, and nothing of it is used.
 //
 // What is not: after any write or sync has failed, a handle refuses everything

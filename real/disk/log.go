@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 )
@@ -24,6 +25,7 @@ type Log struct {
 	fs        FS
 	dir       string
 	bytesMax  int64
+	logger    *slog.Logger
 	writing   sync.Mutex // held by those who change the log
 	file      File       // of the newest segment, for writing; nil if there is none
 	failed    error      // why the log refuses everything
@@ -38,14 +40,19 @@ type LogOptions struct {
 	// SegmentBytesMax is the size in bytes beyond which a segment gets a
 	// successor; 0 is 16 MiB.
 	SegmentBytesMax int64
+	// Logger is told what is cut off when the log is opened; nil discards that.
+	Logger *slog.Logger
 }
 
 // OpenLog opens the log in dir, which must exist. What a crash left unfinished
 // at its end is cut off; any other damage is a [CorruptError].
 func OpenLog(fsys FS, dir string, o LogOptions) (*Log, error) {
-	l := &Log{fs: fsys, dir: dir, bytesMax: o.SegmentBytesMax}
+	l := &Log{fs: fsys, dir: dir, bytesMax: o.SegmentBytesMax, logger: o.Logger}
 	if l.bytesMax == 0 {
 		l.bytesMax = segmentBytesMax
+	}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
 	}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.closeFiles())
@@ -86,7 +93,8 @@ func (l *Log) Read(index uint64) ([]byte, error) {
 
 // Append adds entries, the first of which has the index first: the one after
 // the last, or any but 0 in an empty log. When it returns nil they are durable;
-// they share one sync. After any other outcome the log must be opened anew.
+// they share one sync. After any other outcome the log must be opened anew; a
+// crash leaves those up to some entry of them.
 func (l *Log) Append(first uint64, entries [][]byte) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -101,7 +109,7 @@ func (l *Log) Append(first uint64, entries [][]byte) error {
 	added := make([]position, len(entries))
 	for i, payload := range entries {
 		added[i] = position{offset: s.end + int64(len(b)), length: uint32(len(payload))}
-		b = appendEntry(b, s.end, s.header.salt, first+uint64(i), payload)
+		b = s.appendEntry(b, first+uint64(i), payload)
 	}
 	if _, err := l.file.Write(b); err != nil {
 		return l.fail(fmt.Errorf("write %s: %w", s.name, err))
@@ -114,6 +122,7 @@ func (l *Log) Append(first uint64, entries [][]byte) error {
 	s.end += int64(len(b))
 	s.marked = false
 	l.mu.Unlock()
+	s.synced = s.end
 	l.keepBuffer(b)
 	if err := l.mark(); err != nil {
 		_ = l.fail(err) // what was appended is durable; what comes next is refused
@@ -121,15 +130,20 @@ func (l *Log) Append(first uint64, entries [][]byte) error {
 	return nil
 }
 
-// DropAfter removes the entries after index, durably.
+// DropAfter removes the entries after index, durably: all of them if index is
+// before the first. A crash leaves those up to some entry after index.
 func (l *Log) DropAfter(index uint64) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.failed != nil {
 		return l.failed
 	}
-	if _, last := l.Bounds(); index >= last {
+	first, last := l.Bounds()
+	if index >= last {
 		return nil
+	}
+	if index < first {
+		index = 0 // what is dropped already goes too
 	}
 	if err := l.dropAfter(index); err != nil {
 		return l.fail(err)
@@ -223,6 +237,7 @@ func (l *Log) createSegment(first uint64) error {
 		name:   segmentName(l.dir, first),
 		header: segmentHeader{first: first, salt: binary.LittleEndian.Uint64(random[:])},
 		end:    segmentHeaderBytes,
+		synced: segmentHeaderBytes,
 	}
 	file, err := l.fs.Create(s.name)
 	if err != nil {
@@ -257,7 +272,7 @@ func (l *Log) mark() error {
 	if s == nil || s.marked {
 		return nil
 	}
-	b := recordHeader{marker: true, index: s.next(), batch: s.end}.append(nil, s.header.salt, s.end)
+	b := recordHeader{marker: true, index: s.next(), synced: s.synced}.append(nil, s.header.salt, s.end)
 	if _, err := l.file.Write(b); err != nil {
 		return fmt.Errorf("write %s: %w", s.name, err)
 	}
@@ -272,6 +287,9 @@ func (l *Log) dropAfter(index uint64) error {
 	for {
 		s := l.newest()
 		if s == nil {
+			l.mu.Lock()
+			l.firstKept = 0
+			l.mu.Unlock()
 			return nil
 		}
 		if s.first() <= index {
@@ -307,6 +325,7 @@ func (l *Log) truncateAndMark() error {
 	if err := l.file.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", s.name, err)
 	}
+	s.synced = s.end
 	return l.mark()
 }
 
@@ -371,11 +390,12 @@ func (l *Log) open() error {
 	}
 	for i, base := range bases {
 		name := filepath.Join(l.dir, base)
-		s, _, err := scanSegment(l.fs, name, i == len(bases)-1)
+		s, size, err := scanSegment(l.fs, name, i == len(bases)-1)
 		if err != nil {
 			return err
 		}
 		if s == nil {
+			l.logger.Warn("a crash left a file of the log without its header: it is removed", "file", name, "bytes", size)
 			if err := l.fs.Remove(name); err != nil {
 				return err
 			}
@@ -388,6 +408,10 @@ func (l *Log) open() error {
 			_ = s.reader.Close()
 			return &CorruptError{File: name, Reason: fmt.Sprintf("it begins with entry %d, but the one before it ends before entry %d",
 				s.first(), before.next())}
+		}
+		if size > s.end {
+			l.logger.Warn("a crash left an entry unfinished at the end of the log: it is cut off",
+				"file", name, "offset", s.end, "bytes", size-s.end, "last", s.next()-1)
 		}
 		l.segments = append(l.segments, s)
 	}

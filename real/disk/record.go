@@ -10,15 +10,15 @@ import (
 // little endian, all checksums CRC-32C.
 //
 //	segment: magic 8 | crc 4 of what follows | version 4 | first index 8 | salt 8
-//	record:  magic 4 | crc 4 | payload crc 4 | length 4 | index 8 | batch 8 | payload
+//	record:  magic 4 | crc 4 | payload crc 4 | length 4 | index 8 | synced 8 | payload
 //
 // A record's crc covers its header and begins with the segment's salt and the
 // record's own offset, so that a record which strayed here from elsewhere is not
 // taken for one of ours, and that no payload can hold what looks like a record.
 //
-// batch is the offset at which the record's append began. Everything before it
-// had been synced when the record was written; that is how a damaged record
-// (something later proves that it had been durable) is told from a torn one.
+// synced is the offset up to which the file had been synced when the record was
+// written; that is how a damaged record (something later proves that it had been
+// durable) is told from a torn one.
 const (
 	segmentMagic       = "swarmwal"
 	segmentVersion     = 1
@@ -64,7 +64,7 @@ type recordHeader struct {
 	payloadCRC uint32
 	length     uint32
 	index      uint64
-	batch      int64
+	synced     int64
 }
 
 func (h recordHeader) append(b []byte, salt uint64, offset int64) []byte {
@@ -78,7 +78,7 @@ func (h recordHeader) append(b []byte, salt uint64, offset int64) []byte {
 	b = binary.LittleEndian.AppendUint32(b, h.payloadCRC)
 	b = binary.LittleEndian.AppendUint32(b, h.length)
 	b = binary.LittleEndian.AppendUint64(b, h.index)
-	b = binary.LittleEndian.AppendUint64(b, uint64(h.batch))
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.synced))
 	binary.LittleEndian.PutUint32(b[at+4:], checksum(recordSeed(salt, offset, magic), b[at+8:]))
 	return b
 }
@@ -96,24 +96,24 @@ func parseRecordHeader(b []byte, salt uint64, offset int64) (h recordHeader, wro
 		payloadCRC: binary.LittleEndian.Uint32(b[8:]),
 		length:     binary.LittleEndian.Uint32(b[12:]),
 		index:      binary.LittleEndian.Uint64(b[16:]),
-		batch:      int64(binary.LittleEndian.Uint64(b[24:])),
+		synced:     int64(binary.LittleEndian.Uint64(b[24:])),
 	}
 	switch {
 	case magic != entryMagic && magic != markerMagic:
 		return recordHeader{}, "no record begins here"
 	case binary.LittleEndian.Uint32(b[4:]) != checksum(recordSeed(salt, offset, magic), b[8:]):
 		return recordHeader{}, "a record's header has a wrong checksum"
-	case h.length > recordBytesMax || h.batch < segmentHeaderBytes || h.batch > offset:
+	case h.length > recordBytesMax || h.synced < segmentHeaderBytes || h.synced > offset:
 		return recordHeader{}, "a record's header is out of bounds"
 	}
 	return h, ""
 }
 
-// appendEntry appends the record of a payload to b, which is what the file holds
-// from base on.
-func appendEntry(b []byte, base int64, salt, index uint64, payload []byte) []byte {
-	h := recordHeader{payloadCRC: checksum(0, payload), length: uint32(len(payload)), index: index, batch: base}
-	b = h.append(b, salt, base+int64(len(b)))
+// appendEntry appends the record of a payload to b, which is what the segment is
+// to hold after its end.
+func (s *segment) appendEntry(b []byte, index uint64, payload []byte) []byte {
+	h := recordHeader{payloadCRC: checksum(0, payload), length: uint32(len(payload)), index: index, synced: s.synced}
+	b = h.append(b, s.header.salt, s.end+int64(len(b)))
 	return append(b, payload...)
 }
 
@@ -128,7 +128,7 @@ func laterProof(rest []byte, base int64, salt uint64, damaged int64) bool {
 				break
 			}
 			at += i
-			if h, wrong := parseRecordHeader(rest[at:], salt, base+int64(at)); wrong == "" && h.batch > damaged {
+			if h, wrong := parseRecordHeader(rest[at:], salt, base+int64(at)); wrong == "" && h.synced > damaged {
 				return true
 			}
 		}

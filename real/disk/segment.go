@@ -16,6 +16,7 @@ type segment struct {
 	reader  Reader
 	records []position
 	end     int64 // where the next record goes
+	synced  int64 // how much of it is durable; after it there is a marker at most
 	marked  bool  // the last record is a marker
 }
 
@@ -83,7 +84,7 @@ func scanSegment(fsys FS, name string, newest bool) (s *segment, size int64, err
 	if wrong != "" {
 		return nil, size, &CorruptError{File: name, Reason: wrong}
 	}
-	found := &segment{name: name, header: header, reader: reader, end: segmentHeaderBytes}
+	found := &segment{name: name, header: header, reader: reader, end: segmentHeaderBytes, synced: segmentHeaderBytes}
 	if wrong := found.scan(data); wrong != "" && (!newest || laterProof(data[found.end:], found.end, header.salt, found.end)) {
 		return nil, size, &CorruptError{File: name, Offset: found.end, Reason: wrong}
 	}
