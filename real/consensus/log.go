@@ -35,6 +35,8 @@ type Log struct {
 	closeOnce sync.Once
 	fatalOnce sync.Once
 
+	electedTerm uint64 // posted last; only the incarnation that runs has it
+
 	mu      sync.Mutex
 	current *incarnation
 }
