@@ -1,0 +1,85 @@
+package wire_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
+)
+
+// messages are one of each kind, with everything in it that it can have.
+func messages() []wire.Message {
+	task := &state.Task{
+		ID: "t1", Meta: state.Meta{Version: 7, Created: 100, Updated: 200}, Service: "s1", Slot: 3, Template: 5, Node: "n1",
+		Desired: state.TaskRunning, Status: state.TaskStatus{State: state.TaskAssigned, At: 150, Message: "scheduler assigned task to node"},
+	}
+	sibling := *task
+	sibling.ID, sibling.Slot = "t2", 4
+	template := &state.Template{
+		Service: "s1", Version: 5, ServiceName: "web",
+		Spec: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "nginx:alpine", Env: []string{"A=1"}}},
+	}
+	return []wire.Message{
+		wire.Hello{Session: 9, Addr: "10.0.0.1", Description: swarm.NodeDescription{Hostname: "a", Platform: swarm.Platform{OS: "linux"}}},
+		wire.Heartbeat{Session: 9, Sequence: 1 << 40},
+		wire.Report{Session: 9, Statuses: []wire.Status{
+			{Task: "t1", Status: state.TaskStatus{State: state.TaskFailed, At: 300, Message: "failed", Err: "task: non-zero exit (1)", ExitCode: 1, PID: 12, Container: "c"}},
+			{Task: "t2", Status: state.TaskStatus{State: state.TaskRunning, At: 1}},
+		}},
+		wire.Assign{
+			Session: 9, Sequence: 2, Full: true, Period: int64(1e9),
+			Tasks: []wire.Assignment{{Task: task, Template: template}, {Task: &sibling, Template: template}},
+			Keep:  []state.TaskID{"t3"}, Gone: []state.TaskID{"t4", "t5"},
+		},
+		wire.Bye{Session: 9, Leader: "n1", Term: 4},
+	}
+}
+
+// What is decoded is what was encoded.
+func TestRoundTrip(t *testing.T) {
+	for _, m := range messages() {
+		got, err := wire.Decode(wire.Append(nil, m))
+		if err != nil {
+			t.Errorf("%T: %v", m, err)
+			continue
+		}
+		if diff := cmp.Diff(m, got); diff != "" {
+			t.Errorf("%T (-sent +received):\n%s", m, diff)
+		}
+	}
+}
+
+// A message that was cut off anywhere, or has something behind it, is refused.
+func TestTruncated(t *testing.T) {
+	for _, m := range messages() {
+		b := wire.Append(nil, m)
+		for n := range b {
+			if got, err := wire.Decode(b[:n]); err == nil {
+				t.Errorf("%T: %d of %d bytes decode to %v", m, n, len(b), got)
+			}
+		}
+		if _, err := wire.Decode(append(b, 0)); err == nil {
+			t.Errorf("%T: a byte behind it is not noticed", m)
+		}
+	}
+}
+
+// Whatever arrives, decoding it does not panic, and what it decodes to can be
+// sent on.
+func FuzzDecode(f *testing.F) {
+	for _, m := range messages() {
+		f.Add(wire.Append(nil, m))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := wire.Decode(b)
+		if err != nil {
+			return
+		}
+		if _, err := wire.Decode(wire.Append(nil, m)); err != nil {
+			t.Fatalf("what was decoded cannot be sent on: %v", err)
+		}
+	})
+}
