@@ -45,6 +45,20 @@ func New(d *state.Draft) *Ports {
 	return p
 }
 
+// Observe takes in changes that were made to the draft or the store, by anybody.
+// A port that a service gives up lets all that wait try again.
+func (p *Ports) Observe(delta *state.Delta) {
+	for _, s := range delta.Services {
+		if s.After != nil && wants(s.After) {
+			p.waiting[s.After.ID] = true
+			p.again = true
+		}
+		if s.Before != nil && len(s.Before.Ports) > 0 && len(p.waiting) > 0 {
+			p.again = true
+		}
+	}
+}
+
 // Pending reports whether [Ports.Assign] may have something to do.
 func (p *Ports) Pending() bool { return p.again }
 

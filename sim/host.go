@@ -1,0 +1,353 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
+)
+
+// forwardPatience is how long a manager waits for what the leader says to a call
+// that it passed on.
+const forwardPatience = 10 * time.Second
+
+// A Host is one machine of the swarm.
+type Host struct {
+	Number  int
+	Name    string
+	ID      state.NodeID
+	Manager bool
+
+	w      *World
+	config HostConfig
+	clock  clock
+	draws  *Stream
+
+	engine   *engine.Node // nil: the daemon does not run
+	life     uint64       // how often it was started
+	paused   bool         // stopped by a signal, or suspended
+	parked   []engine.Event
+	due      int64 // when the engine wants to be woken, 0 for never
+	requests map[engine.RequestID]func(control.Answer)
+	replica  *replica // nil on workers
+	machine  *machine
+	plan     netplan.Plan // applied last
+	applying *netplan.Plan
+	woken    func()
+}
+
+func newHost(w *World, number int, c HostConfig, id state.NodeID) *Host {
+	h := &Host{
+		Number: number, Name: c.Name, ID: id, Manager: c.Manager, w: w, config: c,
+		clock: clock{rate: 1}, draws: newStream(w.seed, "host/"+c.Name),
+		requests: map[engine.RequestID]func(control.Answer){},
+	}
+	h.machine = newMachine(h)
+	h.woken = h.wake
+	return h
+}
+
+// ip is the host's address in the simulated network.
+func (h *Host) ip() string { return fmt.Sprintf("10.77.%d.%d", h.Number/250, h.Number%250+1) }
+
+func (h *Host) addr() string { return h.ip() + ":2377" }
+
+func (h *Host) description() swarm.NodeDescription {
+	c := h.config
+	platform := c.Platform
+	if platform == (swarm.Platform{}) {
+		platform = swarm.Platform{Architecture: "x86_64", OS: "linux"}
+	}
+	cpus, memory := int64(c.CPUs), c.MemoryBytes
+	if cpus == 0 {
+		cpus = 4
+	}
+	if memory == 0 {
+		memory = 8 << 30
+	}
+	return swarm.NodeDescription{
+		Hostname: h.Name, Platform: platform,
+		Resources: swarm.Resources{NanoCPUs: cpus * 1e9, MemoryBytes: memory, GenericResources: c.Generic},
+		Engine:    swarm.EngineDescription{EngineVersion: "sim", Labels: c.EngineLabels},
+	}
+}
+
+// Up reports whether the host's daemon runs and is not paused.
+func (h *Host) Up() bool { return h.engine != nil && !h.paused }
+
+// Running reports whether the host's daemon runs, paused or not.
+func (h *Host) Running() bool { return h.engine != nil }
+
+// Store is the replicated state as this manager has it; nil if its daemon does
+// not run. It must not be changed.
+func (h *Host) Store() *state.Store {
+	if h.engine == nil {
+		return nil
+	}
+	return h.engine.Store()
+}
+
+// Plan is the network that was applied last.
+func (h *Host) Plan() netplan.Plan { return h.plan }
+
+// Start starts the host's daemon, if it does not run.
+func (h *Host) Start() {
+	if h.engine != nil {
+		return
+	}
+	h.life++
+	h.engine = &engine.Node{}
+	h.due = 0
+	h.applying = nil
+	var managers []state.NodeID
+	for _, o := range h.w.Hosts {
+		if o.Manager {
+			managers = append(managers, o.ID)
+		}
+	}
+	h.step(engine.Started{
+		Identity:    engine.Identity{Node: h.ID, Cluster: h.w.cluster, Addr: h.addr(), Manager: h.Manager},
+		Managers:    managers,
+		Seed:        seedOf(newStream(h.w.seed, fmt.Sprintf("engine/%s/%d", h.Name, h.life))),
+		Description: h.description(),
+		Offset:      h.clock.offset,
+	})
+	if h.replica != nil {
+		h.replica.restart()
+	}
+	h.machine.survey(h.draws.Between(time.Millisecond, 50*time.Millisecond))
+	h.w.log.reconsider()
+}
+
+// Kill ends the daemon at once, as kill -9 does. Containers live on.
+func (h *Host) Kill() {
+	if h.engine == nil {
+		return
+	}
+	h.engine = nil
+	h.life++ // what was on its way to the daemon finds nobody
+	h.paused, h.parked = false, nil
+	h.requests = map[engine.RequestID]func(control.Answer){}
+	if h.replica != nil {
+		h.replica.crash()
+	}
+	h.w.log.reconsider()
+}
+
+// PowerOff is a power cut: the daemon ends, and so do its containers.
+func (h *Host) PowerOff() {
+	h.Kill()
+	h.machine.powerOff()
+}
+
+// Pause stops the daemon as SIGSTOP does: it takes nothing in until it goes on.
+func (h *Host) Pause() {
+	if h.engine != nil && !h.paused {
+		h.paused = true
+		h.w.log.reconsider()
+	}
+}
+
+// Resume lets a paused daemon go on, with all that has come meanwhile.
+func (h *Host) Resume() {
+	if !h.paused {
+		return
+	}
+	h.paused = false
+	parked := h.parked
+	h.parked = nil
+	for _, e := range parked {
+		h.step(e)
+	}
+	h.wake()
+	h.w.log.reconsider()
+}
+
+// SetWall moves the wall clock by so much, forward or backward.
+func (h *Host) SetWall(by time.Duration) {
+	h.clock.offset += by
+	h.take(engine.ClockAdjusted{Offset: h.clock.offset})
+}
+
+// SetDrift makes the host's clocks run faster (or slower) by so many parts in a
+// million.
+func (h *Host) SetDrift(ppm int) {
+	h.clock.setRate(h.w.now, 1+float64(ppm)/1e6)
+	h.rearm()
+}
+
+// Suspend stops the machine as a hypervisor does: nothing runs, the monotonic
+// clock stands still, the wall clock goes on.
+func (h *Host) Suspend() {
+	h.clock.freeze(h.w.now)
+	h.Pause()
+}
+
+// Wakeup ends a suspension.
+func (h *Host) Wakeup() {
+	h.clock.thaw(h.w.now)
+	h.Resume()
+	h.take(engine.ClockAdjusted{Offset: h.clock.offset})
+}
+
+// take hands an event to the daemon, if it runs.
+func (h *Host) take(e engine.Event) {
+	switch {
+	case h.engine == nil:
+	case h.paused:
+		h.parked = append(h.parked, e)
+	default:
+		h.step(e)
+	}
+}
+
+// later hands an event to this run of the daemon when so much time has passed.
+func (h *Host) later(d time.Duration, e engine.Event) {
+	life := h.life
+	h.w.after(d, func() {
+		if h.life == life {
+			h.take(e)
+		}
+	})
+}
+
+func (h *Host) step(e engine.Event) {
+	w := h.w
+	s := h.engine.Step(h.clock.now(w.now), e)
+	w.steps++
+	w.trace.event(w.now, h.Name, e)
+	for _, f := range s.Effects {
+		w.trace.effect(w.now, h.Name, f)
+	}
+	for _, o := range w.observers {
+		o.Stepped(h, e, s)
+	}
+	h.due = 0
+	if !s.Wake.IsZero() {
+		h.due = max(1, h.clock.when(s.Wake, w.now))
+		w.timeline.add(h.due, h.woken)
+	}
+	life := h.life
+	for _, f := range s.Effects {
+		if h.life != life { // an effect has ended the daemon
+			return
+		}
+		h.perform(f)
+	}
+}
+
+// rearm plans the engine's next waking anew after its clock was changed.
+func (h *Host) rearm() {
+	if h.engine != nil {
+		h.take(engine.Woken{})
+	}
+}
+
+func (h *Host) wake() {
+	if h.due != 0 && h.w.now >= h.due && h.engine != nil && !h.paused {
+		h.due = 0
+		h.step(engine.Woken{})
+	}
+}
+
+// busy reports whether something is under way on the host.
+func (h *Host) busy() bool { return h.engine != nil && (h.machine.orders > 0 || len(h.requests) > 0) }
+
+// perform carries out what the engine wants.
+func (h *Host) perform(effect engine.Effect) {
+	switch f := effect.(type) {
+	case engine.Reply:
+		if done := h.requests[f.Request]; done != nil {
+			delete(h.requests, f.Request)
+			done(f.Answer)
+		}
+	case engine.Forward:
+		h.forward(f)
+	case engine.Publish: // observers have seen it
+	case engine.Propose:
+		h.replica.propose(f.Entry)
+	case engine.Verify:
+		h.replica.verify(f.ID)
+	case engine.Send:
+		h.send(f)
+	case engine.ApplyNetwork:
+		h.applyNetwork(f.Plan)
+	case engine.Leave:
+		h.later(time.Millisecond, engine.Left{})
+	case engine.CreateAuthority, engine.Bootstrap:
+		h.w.Violate("the swarm is founded once", "%s wants %T", h.Name, effect)
+	default:
+		h.machine.perform(effect)
+	}
+}
+
+func (h *Host) send(f engine.Send) {
+	to := h.w.Host(string(f.To))
+	if to == nil {
+		return
+	}
+	data := wire.Append(nil, f.Message)
+	h.w.carry(h, to, func() {
+		if to.engine == nil {
+			return
+		}
+		message, err := wire.Decode(data)
+		if err != nil {
+			h.w.Violate("every message can be read", "from %s to %s: %v", h.Name, to.Name, err)
+			return
+		}
+		to.take(engine.Received{From: h.ID, Message: message})
+	})
+}
+
+// forward passes a call on to another host, and its answer back. Either may be
+// lost; then the caller hears, when the patience is over, that nobody knows.
+func (h *Host) forward(f engine.Forward) {
+	life, answered := h.life, false
+	answer := func(a control.Answer) {
+		if !answered && h.life == life {
+			answered = true
+			h.take(engine.ForwardReturned{Request: f.Request, Answer: a})
+		}
+	}
+	h.w.after(forwardPatience, func() { answer(control.Failed{Kind: control.Internal, Message: textLost}) })
+	to := h.w.Host(string(f.To))
+	h.w.carry(h, to, func() {
+		if to.engine == nil {
+			return
+		}
+		h.w.requests++
+		id := engine.RequestID(h.w.requests)
+		to.requests[id] = func(a control.Answer) {
+			h.w.carry(to, h, func() { answer(a) })
+		}
+		to.take(engine.Called{Request: id, Call: f.Call, Forwarded: true})
+	})
+}
+
+// textLost is what the caller is told of a call whose answer was lost.
+const textLost = "rpc error: code = Unknown desc = the leader did not answer; the change may or may not take effect: look before you repeat it"
+
+// applyNetwork has a plan applied; one that is still to be applied is overtaken.
+func (h *Host) applyNetwork(plan netplan.Plan) {
+	waiting := h.applying != nil
+	h.applying = &plan
+	if waiting {
+		return
+	}
+	life := h.life
+	h.w.after(h.draws.Between(200*time.Microsecond, 5*time.Millisecond), func() {
+		if h.life != life || h.applying == nil {
+			return
+		}
+		h.plan = *h.applying
+		h.applying = nil
+		h.take(engine.NetworkApplied{Generation: h.plan.Generation})
+	})
+}
