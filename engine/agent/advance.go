@@ -60,11 +60,8 @@ func (a *Agent) run(t *task, now time.Time) {
 		}
 	case t.status.State >= state.TaskStarting: // a task never runs twice
 		a.fail(t, textLost)
-	case t.template == nil || t.template.Spec.ContainerSpec == nil:
-		a.refuse(t, "task "+string(t.id)+" has no container spec: only containers can run on this node")
 	case !t.pulled:
-		a.set(t, state.TaskPreparing, "preparing", "")
-		a.order(t, busyPull, Pull{Task: t.id, Image: t.template.Spec.ContainerSpec.Image, Auth: t.template.RegistryAuth})
+		a.prepare(t)
 	case !t.address.IsValid():
 		if err := a.join(t); err != nil {
 			a.fail(t, err.Error())
@@ -78,6 +75,22 @@ func (a *Agent) run(t *task, now time.Time) {
 		}
 		a.order(t, busyCreate, Create{c})
 	}
+}
+
+// prepare has the image pulled, if the task's description can be made a container
+// at all.
+func (a *Agent) prepare(t *task) {
+	if t.template == nil || t.template.Spec.ContainerSpec == nil {
+		a.refuse(t, "task "+string(t.id)+" has no container spec: only containers can run on this node")
+		return
+	}
+	spec := t.template.Spec.ContainerSpec
+	if _, err := a.contextOf(t).container(spec); err != nil {
+		a.refuse(t, err.Error())
+		return
+	}
+	a.set(t, state.TaskPreparing, "preparing", "")
+	a.order(t, busyPull, Pull{Task: t.id, Image: spec.Image, Auth: t.template.RegistryAuth})
 }
 
 // refuse rejects a task whose description is at fault, in Docker's manner.
@@ -146,7 +159,15 @@ func (a *Agent) forget(t *task) {
 // deadline is when the task must be looked at again though nothing happens.
 func (t *task) deadline(now time.Time) time.Time {
 	var at time.Time
-	for _, d := range []time.Time{t.retryAt, t.until, t.health.deadline()} {
+	times := []time.Time{t.retryAt}
+	switch {
+	case t.box != boxRuns || t.busy != busyNot:
+	case t.unwanted():
+		times = append(times, t.until)
+	case t.duty == dutyAssigned:
+		times = append(times, t.health.deadline())
+	}
+	for _, d := range times {
 		if d.After(now) && (at.IsZero() || d.Before(at)) {
 			at = d
 		}

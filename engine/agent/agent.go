@@ -173,6 +173,9 @@ func (a *Agent) assign(x wire.Assignment) {
 	if t == nil {
 		t = a.add(x.Task.ID)
 	}
+	if t.duty == dutyUnknown && x.Task.Status.State < state.TaskRunning {
+		t.health.passed = false // it was found running, but had not been healthy yet
+	}
 	t.duty = dutyAssigned
 	t.task = x.Task
 	if x.Template != nil {
@@ -230,8 +233,10 @@ func (a *Agent) Started(id state.TaskID, pid int, err error, now time.Time) {
 	}
 }
 
-// Exited says that a container's process has ended, asked for by [Stop] or not.
-func (a *Agent) Exited(id state.TaskID, code int, oom bool, err error, now time.Time) {
+// Exited says that a container's process has ended, asked for by [Stop] or not;
+// or, if err is set, that it could not be stopped. Docker does not say in a
+// task's status that it ran out of memory, so neither does the agent.
+func (a *Agent) Exited(id state.TaskID, code int, _ bool, err error, now time.Time) {
 	t := a.tasks[id]
 	if t == nil {
 		return
@@ -243,10 +248,10 @@ func (a *Agent) Exited(id state.TaskID, code int, oom bool, err error, now time.
 		return
 	}
 	if t.busy == busyStop {
-		t.settle()
+		t.busy, t.failures = busyNot, 0
 	}
 	if t.box == boxRuns || t.busy == busyStart {
-		t.box, t.code, t.oom, t.pid = boxEnded, code, oom, 0
+		t.box, t.code, t.pid = boxEnded, code, 0
 		t.health.probing = false
 		a.mark(t)
 	}
@@ -260,7 +265,7 @@ func (a *Agent) Removed(id state.TaskID, err error, now time.Time) {
 	case err != nil:
 		t.backOff(now)
 	default:
-		t.box = boxNone
+		t.box, t.failures = boxNone, 0
 	}
 }
 
@@ -271,7 +276,7 @@ func (a *Agent) answered(id state.TaskID, b busy) *task {
 	if t == nil || t.busy != b {
 		return nil
 	}
-	t.settle()
+	t.busy = busyNot
 	a.mark(t)
 	return t
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -50,7 +49,7 @@ func (a *Agent) planOf(t *task) (plan, error) {
 		if port.PublishMode != swarm.PortConfigPublishModeHost || port.PublishedPort != 0 {
 			continue
 		}
-		number, err := a.network.hostPort(cmp.Or(string(port.Protocol), "tcp"))
+		number, err := a.network.hostPort(socketOf(*port).protocol, p.Ports)
 		if err != nil {
 			return plan{}, err
 		}
@@ -90,12 +89,12 @@ func (a *Agent) container(t *task) (Container, error) {
 			c.Reserved = *r.Reservations
 		}
 	}
-	c.Labels, err = labels(t, c.Name)
+	c.Labels, err = a.labels(t, c.Name)
 	return c, err
 }
 
 // labels are a container's: the user's, and over them swarm's own.
-func labels(t *task, name string) (map[string]string, error) {
+func (a *Agent) labels(t *task, name string) (map[string]string, error) {
 	encoded, err := json.Marshal(t.plan)
 	if err != nil {
 		return nil, fmt.Errorf("task %s: cannot note how to end it: %w", t.id, err)
@@ -103,7 +102,7 @@ func labels(t *task, name string) (map[string]string, error) {
 	l := make(map[string]string)
 	maps.Copy(l, t.template.Spec.ContainerSpec.Labels)
 	maps.Copy(l, map[string]string{
-		"com.docker.swarm.node.id":      string(t.task.Node),
+		"com.docker.swarm.node.id":      string(a.config.Self),
 		"com.docker.swarm.service.id":   string(t.task.Service),
 		"com.docker.swarm.service.name": t.template.ServiceName,
 		"com.docker.swarm.task":         "",

@@ -51,7 +51,7 @@ func (a *Agent) contextOf(t *task) *scope {
 	s.Service.ID = string(t.task.Service)
 	s.Service.Name = t.template.ServiceName
 	s.Service.Labels = t.template.ServiceLabels
-	s.Node.ID = string(t.task.Node)
+	s.Node.ID = string(a.config.Self)
 	s.Node.Hostname = a.config.Hostname
 	s.Node.Platform = platform{a.config.Platform.Architecture, a.config.Platform.OS}
 	s.Task.ID = string(t.id)

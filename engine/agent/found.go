@@ -50,8 +50,12 @@ func (a *Agent) recognise(t *task, f Found, now time.Time) {
 	case boxNone, boxDoubtful:
 		a.recover(t, f, now)
 	case boxMade, boxRuns:
-		if f.Started && !f.Running {
+		switch {
+		case f.Started && !f.Running:
 			t.end(f)
+		case f.Running && t.box == boxMade:
+			t.box, t.pid = boxRuns, f.PID
+			t.health.begin(now)
 		}
 	case boxEnded:
 		if f.Running {
@@ -62,6 +66,7 @@ func (a *Agent) recognise(t *task, f Found, now time.Time) {
 
 // recover rebuilds a task from its container.
 func (a *Agent) recover(t *task, f Found, now time.Time) {
+	a.leave(t)
 	t.plan = recoverPlan(f.Labels)
 	t.pulled = true
 	switch {
@@ -81,13 +86,16 @@ func (a *Agent) recover(t *task, f Found, now time.Time) {
 	}
 	if f.Address.IsValid() {
 		a.enter(t, f.Address)
+		if a.network.lastAddr.Less(f.Address) {
+			a.network.lastAddr = f.Address
+		}
 	}
 }
 
 // end takes in that the container was found to have ended.
 func (t *task) end(f Found) {
 	t.box, t.pid = boxEnded, 0
-	t.code, t.oom, t.ended = f.ExitCode, f.OOM, f.Finished
+	t.code, t.ended = f.ExitCode, f.Finished
 	t.health.probing = false
 }
 

@@ -36,7 +36,7 @@ type network struct {
 
 	endpoints map[state.TaskID]*task
 	addresses map[netip.Addr]state.TaskID
-	sockets   map[socket]state.TaskID // host-mode ports that were chosen here
+	sockets   map[socket]int // how many tasks publish a port
 	lastAddr  netip.Addr
 	lastPort  uint32
 	waiting   []*task // for a generation to be made
@@ -53,7 +53,7 @@ func newNetwork(gateway netip.Prefix) network {
 		gateway:   gateway,
 		endpoints: make(map[state.TaskID]*task),
 		addresses: make(map[netip.Addr]state.TaskID),
-		sockets:   make(map[socket]state.TaskID),
+		sockets:   make(map[socket]int),
 		lastAddr:  gateway.Addr(),
 		lastPort:  hostPortFirst - 1,
 	}
@@ -84,13 +84,16 @@ func (n *network) address() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("no address is free in %s: %d are in use on this node", subnet, len(n.addresses))
 }
 
-// hostPort finds a port for a host-mode publication that names none.
-func (n *network) hostPort(protocol string) (uint32, error) {
+// hostPort finds a port for a host-mode publication that names none. It is not
+// one of the task's own either.
+func (n *network) hostPort(protocol string, own []swarm.PortConfig) (uint32, error) {
 	for range hostPortLast - hostPortFirst + 1 {
 		if n.lastPort++; n.lastPort > hostPortLast {
 			n.lastPort = hostPortFirst
 		}
-		if _, used := n.sockets[socket{protocol, n.lastPort}]; !used {
+		s := socket{protocol, n.lastPort}
+		taken := func(p swarm.PortConfig) bool { return socketOf(p) == s }
+		if n.sockets[s] == 0 && !slices.ContainsFunc(own, taken) {
 			return n.lastPort, nil
 		}
 	}
@@ -109,6 +112,7 @@ func (a *Agent) join(t *task) error {
 		return err
 	}
 	t.plan = p
+	a.network.lastAddr = address
 	a.enter(t, address)
 	return nil
 }
@@ -118,11 +122,10 @@ func (a *Agent) enter(t *task, address netip.Addr) {
 	n := &a.network
 	t.address = address
 	t.joined = n.upcoming()
-	n.lastAddr = address
 	n.endpoints[t.id] = t
 	n.addresses[address] = t.id
-	for _, p := range hostPorts(t.plan.Ports) {
-		n.sockets[socketOf(p)] = t.id
+	for _, p := range t.plan.Ports {
+		n.sockets[socketOf(p)]++
 	}
 	n.waiting = append(n.waiting, t)
 }
@@ -137,9 +140,10 @@ func (a *Agent) leave(t *task) {
 	if n.addresses[t.address] == t.id {
 		delete(n.addresses, t.address)
 	}
-	for _, p := range hostPorts(t.plan.Ports) {
-		if n.sockets[socketOf(p)] == t.id {
-			delete(n.sockets, socketOf(p))
+	for _, p := range t.plan.Ports {
+		s := socketOf(p)
+		if n.sockets[s]--; n.sockets[s] <= 0 {
+			delete(n.sockets, s)
 		}
 	}
 	delete(n.endpoints, t.id)

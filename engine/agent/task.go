@@ -21,7 +21,6 @@ type task struct {
 	pulled bool
 	pid    int
 	code   int
-	oom    bool
 	ended  state.Wall // when the container ended, if that was found
 	cause  string     // why it is being ended though it is wanted
 	plan   plan
@@ -87,14 +86,7 @@ func (t *task) backOff(now time.Time) {
 	t.failures++
 }
 
-// settle takes in that an order was answered.
-func (t *task) settle() {
-	if t.busy != busyStop && t.busy != busyRemove {
-		t.failures = 0
-	}
-	t.busy = busyNot
-}
-
+// backOff is how long to wait after so many failures before the last.
 func backOff(failures int) time.Duration {
 	delay := retryDelayMin
 	for range failures {
@@ -110,11 +102,11 @@ func (t *task) unwanted() bool {
 	switch t.duty {
 	case dutyAssigned:
 		return t.cause != "" || t.status.State.Terminal() || t.task.Desired > state.TaskComplete
-	case dutyUnknown:
-		return false
-	default:
+	case dutyKept, dutyGone:
 		return true
+	case dutyUnknown:
 	}
+	return false
 }
 
 // set moves the task forward; a step back, or out of an end, is none.
@@ -130,7 +122,7 @@ func (a *Agent) set(t *task, to state.TaskState, message, err string) {
 	case boxEnded:
 		t.status.Container = containerID(t.id)
 		t.status.ExitCode, t.status.At = t.code, t.ended
-	default:
+	case boxNone, boxDoubtful:
 	}
 	if to == state.TaskRunning {
 		t.status.Ports = hostPorts(t.plan.Ports)
