@@ -1,0 +1,213 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// sysctls are the switches of the host's namespace.
+func sysctls(c Config) []sysctl {
+	all := []sysctl{
+		{"ipv4/ip_forward", "1"},
+		{"ipv4/conf/" + c.Bridge + "/route_localnet", "1"},
+		{"ipv4/conf/" + c.Bridge + "/send_redirects", "0"},
+		{"ipv6/conf/" + c.Bridge + "/disable_ipv6", "1"},
+	}
+	if c.OwnHost {
+		for _, family := range []string{"iptables", "ip6tables", "arptables"} {
+			all = append(all, sysctl{"bridge/bridge-nf-call-" + family, "0"})
+		}
+	}
+	return all
+}
+
+// ensureBridge makes the bridge as wanted and returns it. What is right already
+// is not touched.
+func (k *kernel) ensureBridge(gateway netip.Prefix) error {
+	link, err := k.findLink(k.config.Bridge)
+	if err != nil {
+		return err
+	}
+	if _, is := link.(*netlink.Bridge); link != nil && !is {
+		return fmt.Errorf("the interface %s is not a bridge: rename it or give the swarm's bridge another name", k.config.Bridge)
+	}
+	if link == nil {
+		// A hardware address of its own, or the bridge takes one of its ports'
+		// and changes it as they come and go.
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU, attrs.HardwareAddr = k.config.Bridge, k.config.MTU, mac(gateway.Addr())
+		if err := k.host.link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+			return fmt.Errorf("cannot make the bridge %s: %w", k.config.Bridge, err)
+		}
+		if link, err = k.findLink(k.config.Bridge); err != nil || link == nil {
+			return errors.Join(err, fmt.Errorf("the bridge %s was made and is not there", k.config.Bridge))
+		}
+	}
+	k.bridge = link.Attrs().Index
+	err = inside(k.host.ns, func() error {
+		var errs []error
+		for _, s := range sysctls(k.config) {
+			errs = append(errs, s.write())
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return err
+	}
+	if err := ensureAddress(k.host.link, link, gateway, true); err != nil {
+		return fmt.Errorf("cannot give the bridge %s its address: %w", k.config.Bridge, err)
+	}
+	if link.Attrs().Flags&net.FlagUp == 0 {
+		if err := k.host.link.LinkSetUp(link); err != nil {
+			return fmt.Errorf("cannot bring the bridge %s up: %w", k.config.Bridge, err)
+		}
+	}
+	return nil
+}
+
+// bridgeDifference tells what ensureBridge would change.
+func (k *kernel) bridgeDifference(gateway netip.Prefix) ([]string, error) {
+	link, err := k.findLink(k.config.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	if !gateway.IsValid() {
+		if link != nil {
+			return []string{fmt.Sprintf("the bridge %s is there and should not be", k.config.Bridge)}, nil
+		}
+		return nil, nil
+	}
+	if link == nil {
+		return []string{fmt.Sprintf("the bridge %s is missing", k.config.Bridge)}, nil
+	}
+	var lines []string
+	if _, is := link.(*netlink.Bridge); !is {
+		return []string{fmt.Sprintf("the interface %s is not a bridge", k.config.Bridge)}, nil
+	}
+	if link.Attrs().Index != k.bridge && k.bridge != 0 {
+		lines = append(lines, fmt.Sprintf("the bridge %s is not the one that was made", k.config.Bridge))
+	}
+	has, err := addresses(k.host.link, link)
+	if err != nil {
+		return nil, err
+	}
+	if len(has) != 1 || has[0] != gateway {
+		lines = append(lines, fmt.Sprintf("the bridge %s has the addresses %v and should have %s", k.config.Bridge, has, gateway))
+	}
+	if link.Attrs().Flags&net.FlagUp == 0 {
+		lines = append(lines, fmt.Sprintf("the bridge %s is down", k.config.Bridge))
+	}
+	err = inside(k.host.ns, func() error {
+		for _, s := range sysctls(k.config) {
+			value, err := s.read()
+			if err != nil {
+				return err
+			}
+			if value != s.value {
+				lines = append(lines, fmt.Sprintf("the kernel setting net/%s is %s and should be %s", s.name, value, s.value))
+			}
+		}
+		return nil
+	})
+	return lines, err
+}
+
+// findLink returns a link of the host, nil when there is none of that name.
+func (k *kernel) findLink(name string) (netlink.Link, error) {
+	return findLink(k.host.link, name)
+}
+
+func findLink(h *netlink.Handle, name string) (netlink.Link, error) {
+	link, err := h.LinkByName(name)
+	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for the interface %s: %w", name, err)
+	}
+	return link, nil
+}
+
+// addresses are the IPv4 ones of a link.
+func addresses(h *netlink.Handle, link netlink.Link) ([]netip.Prefix, error) {
+	list, err := h.AddrList(link, unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the addresses of %s: %w", link.Attrs().Name, err)
+	}
+	var out []netip.Prefix
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+			ones, _ := a.Mask.Size()
+			out = append(out, netip.PrefixFrom(ip, ones))
+		}
+	}
+	return out, nil
+}
+
+// ensureAddress gives a link an address; if it is to be the only one, others go.
+func ensureAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix, only bool) error {
+	has, err := addresses(h, link)
+	if err != nil {
+		return err
+	}
+	there := false
+	for _, a := range has {
+		if a == want {
+			there = true
+			continue
+		}
+		if only {
+			if err := h.AddrDel(link, &netlink.Addr{IPNet: ipNet(a)}); err != nil {
+				return fmt.Errorf("cannot take %s away: %w", a, err)
+			}
+		}
+	}
+	if there {
+		return nil
+	}
+	return h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want)})
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// isolatedPorts lists, by index, the bridge ports in the namespace of the
+// calling thread that may not speak to one another.
+func isolatedPorts() (map[int]bool, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+	req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
+	messages, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the ports of bridges: %w", err)
+	}
+	isolated := map[int]bool{}
+	for _, m := range messages {
+		head := nl.DeserializeIfInfomsg(m)
+		attrs, err := nl.ParseRouteAttr(m[head.Len():])
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the ports of bridges: %w", err)
+		}
+		for _, a := range attrs {
+			if a.Attr.Type != unix.IFLA_PROTINFO|unix.NLA_F_NESTED {
+				continue
+			}
+			flags, err := nl.ParseRouteAttr(a.Value)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read the ports of bridges: %w", err)
+			}
+			for _, f := range flags {
+				if f.Attr.Type == nl.IFLA_BRPORT_ISOLATED && len(f.Value) > 0 && f.Value[0] != 0 {
+					isolated[int(head.Index)] = true
+				}
+			}
+		}
+	}
+	return isolated, nil
+}

@@ -1,0 +1,316 @@
+package network
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	mdlayher "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// content is what a table holds.
+type content struct {
+	there   bool
+	lines   []string // of everything but the elements, sorted
+	ports   map[port][]netip.AddrPort
+	damaged []string // elements that make no sense
+}
+
+// read looks at the table.
+func (t *table) read() (content, error) {
+	c := content{ports: make(map[port][]netip.AddrPort)}
+	if err := t.open(); err != nil {
+		return c, err
+	}
+	err := t.readInto(&c)
+	if err != nil {
+		t.known = false
+		t.close()
+		return c, fmt.Errorf("cannot read the nftables table %s: %w", t.config.Table, err)
+	}
+	slices.Sort(c.lines)
+	return c, nil
+}
+
+func (t *table) readInto(c *content) error {
+	tables, err := t.conn.ListTablesOfFamily(t.kernel.Family)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(tables, func(x *nftables.Table) bool { return x.Name == t.kernel.Name })
+	if i < 0 {
+		return nil
+	}
+	c.there = true
+	if tables[i].Flags != 0 {
+		c.lines = append(c.lines, fmt.Sprintf("table with flags %d", tables[i].Flags))
+	}
+	sets, err := t.conn.GetSets(t.kernel)
+	if err != nil {
+		return err
+	}
+	for _, s := range sets {
+		c.lines = append(c.lines, setLine(s))
+	}
+	all, err := t.conn.ListChainsOfTableFamily(t.kernel.Family)
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		if x.Table.Name != t.kernel.Name {
+			continue
+		}
+		rules, err := t.conn.GetRules(t.kernel, x)
+		if err != nil {
+			return err
+		}
+		c.lines = append(c.lines, chainLine(x))
+		for n, r := range rules {
+			c.lines = append(c.lines, ruleLine(x.Name, n, commentOf(r.UserData)))
+		}
+	}
+	return t.readPorts(c)
+}
+
+func (t *table) readPorts(c *content) error {
+	promised := map[port]int{}
+	found := map[port]map[uint32]netip.AddrPort{}
+	for _, s := range t.sets {
+		elements, err := t.conn.GetSetElements(s)
+		if err != nil && strings.Contains(err.Error(), unix.ENOENT.Error()) {
+			continue // the set is missing: the lines say so
+		}
+		if err != nil {
+			return err
+		}
+		at := s.KeyType.Bytes-backendKeyBytes(s) == 12
+		for _, e := range elements {
+			p, index, ok := parseKey(e.Key, at)
+			switch {
+			case !ok:
+				c.damaged = append(c.damaged, fmt.Sprintf("the map %s has an element %x", s.Name, e.Key))
+			case s.Name == setRefused || s.Name == setRefusedAt:
+				promised[p] = 0
+			case s.Name == mapPublished || s.Name == mapPublishedAt:
+				n := backendsOf(p, e)
+				if n == 0 {
+					c.damaged = append(c.damaged, fmt.Sprintf("published port %s: its entry leads nowhere", p))
+				}
+				promised[p] = n
+			default:
+				if found[p] == nil {
+					found[p] = map[uint32]netip.AddrPort{}
+				}
+				found[p][index] = parseBackend(e.Val)
+			}
+		}
+	}
+	c.match(promised, found)
+	return nil
+}
+
+// match puts the backends found to the ports they belong to.
+func (c *content) match(promised map[port]int, found map[port]map[uint32]netip.AddrPort) {
+	for p, n := range promised {
+		backends := make([]netip.AddrPort, 0, n)
+		for i := range n {
+			if b, ok := found[p][uint32(i)]; ok && b.IsValid() {
+				backends = append(backends, b)
+			}
+		}
+		if len(backends) != n || len(found[p]) != n {
+			c.damaged = append(c.damaged, fmt.Sprintf("published port %s: %d backends of %d are in the map", p, len(found[p]), n))
+		}
+		c.ports[p] = backends
+	}
+	for p := range found {
+		if _, is := promised[p]; !is {
+			c.damaged = append(c.damaged, fmt.Sprintf("published port %s: has backends and no entry", p))
+		}
+	}
+	slices.Sort(c.damaged)
+}
+
+// broken tells how the table differs from one that holds these very ports and
+// is whole; then it has to be made anew.
+func (t *table) broken(c content, gateway netip.Prefix) ([]string, error) {
+	if !c.there {
+		return []string{fmt.Sprintf("the nftables table %s is missing", t.config.Table)}, nil
+	}
+	all := chains(t.config.Bridge, gateway)
+	used := map[balancer]bool{}
+	for p, backends := range c.ports {
+		if len(backends) > 0 {
+			used[balancerOf(p, len(backends))] = true
+		}
+	}
+	for l := range used {
+		all = append(all, l.chain())
+	}
+	expected := map[string]bool{}
+	for _, s := range t.sets {
+		expected[setLine(s)] = true
+	}
+	for _, x := range all {
+		expected[x.line()] = true
+		for n, r := range x.rules {
+			comment, err := r.comment()
+			if err != nil {
+				return nil, err
+			}
+			expected[ruleLine(x.name, n, comment)] = true
+		}
+	}
+	var out []string
+	for _, line := range c.lines {
+		if !expected[line] {
+			out = append(out, fmt.Sprintf("the nftables table %s has a foreign %s", t.config.Table, line))
+		}
+		delete(expected, line)
+	}
+	for line := range expected {
+		out = append(out, fmt.Sprintf("the nftables table %s lacks the %s", t.config.Table, line))
+	}
+	slices.Sort(out)
+	return append(out, c.damaged...), nil
+}
+
+// difference tells what converge would change.
+func (t *table) difference(w wanted) ([]string, error) {
+	c, err := t.read()
+	if err != nil {
+		return nil, err
+	}
+	if !w.gateway.IsValid() {
+		if c.there {
+			return []string{fmt.Sprintf("the nftables table %s is there and should not be", t.config.Table)}, nil
+		}
+		return nil, nil
+	}
+	lines, err := t.broken(c, w.gateway)
+	if err != nil || !c.there {
+		return lines, err
+	}
+	for _, p := range sortedPorts(c.ports) {
+		if _, is := w.ports[p]; !is {
+			lines = append(lines, fmt.Sprintf("published port %s: answers and should not", p))
+		}
+	}
+	for _, p := range sortedPorts(w.ports) {
+		has, published := c.ports[p]
+		if !published {
+			lines = append(lines, fmt.Sprintf("published port %s: does not answer", p))
+			continue
+		}
+		if got := slices.SortedFunc(slices.Values(has), netip.AddrPort.Compare); !slices.Equal(got, w.ports[p]) {
+			lines = append(lines, fmt.Sprintf("published port %s: leads to %v and should lead to %v", p, got, w.ports[p]))
+		}
+	}
+	return lines, nil
+}
+
+func setLine(s *nftables.Set) string {
+	kind := "set"
+	if s.IsMap {
+		kind = "map"
+	}
+	return fmt.Sprintf("%s %s", kind, s.Name)
+}
+
+func ruleLine(chain string, n int, comment string) string {
+	return fmt.Sprintf("chain %s rule %d: %s", chain, n, comment)
+}
+
+func chainLine(c *nftables.Chain) string {
+	if c.Hooknum == nil || c.Priority == nil {
+		return fmt.Sprintf("chain %s", c.Name)
+	}
+	policy := "accept"
+	if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
+		policy = "drop"
+	}
+	return fmt.Sprintf("chain %s of type %s hook %d priority %d policy %s", c.Name, c.Type, *c.Hooknum, *c.Priority, policy)
+}
+
+func (c chain) line() string {
+	return chainLine(&nftables.Chain{Name: c.name, Type: c.kind, Hooknum: c.hook, Priority: &c.priority})
+}
+
+// Keys are put together from fields that are each padded to four bytes.
+
+func portBytes(p port) []byte {
+	var b []byte
+	if p.at.IsValid() {
+		b = p.at.AsSlice()
+	}
+	return append(b, p.protocol, 0, 0, 0, byte(p.number>>8), byte(p.number), 0, 0)
+}
+
+func element(p port, index int, to netip.AddrPort) nftables.SetElement {
+	return nftables.SetElement{
+		Key: append(portBytes(p), binaryutil.NativeEndian.PutUint32(uint32(index))...),
+		Val: append(to.Addr().AsSlice(), byte(to.Port()>>8), byte(to.Port()), 0, 0),
+	}
+}
+
+// backendKeyBytes is what the index takes of a set's keys.
+func backendKeyBytes(s *nftables.Set) uint32 {
+	if s.Name == mapBackends || s.Name == mapBackendsAt {
+		return 4
+	}
+	return 0
+}
+
+func parseKey(b []byte, at bool) (p port, index uint32, ok bool) {
+	if at {
+		if len(b) < 4 {
+			return p, 0, false
+		}
+		p.at = netip.AddrFrom4([4]byte(b))
+		b = b[4:]
+	}
+	if len(b) != 8 && len(b) != 12 {
+		return p, 0, false
+	}
+	p.protocol, p.number = b[0], binary.BigEndian.Uint16(b[4:])
+	if len(b) == 12 {
+		index = binary.NativeEndian.Uint32(b[8:])
+	}
+	return p, index, true
+}
+
+func parseBackend(b []byte) netip.AddrPort {
+	if len(b) != 8 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), binary.BigEndian.Uint16(b[4:]))
+}
+
+// backendsOf reads off the name of the chain that an entry leads to how many
+// backends the port has; 0 if it is not the chain it should be.
+func backendsOf(p port, e nftables.SetElement) int {
+	d, err := mdlayher.NewAttributeDecoder(e.Val)
+	if err != nil {
+		return 0
+	}
+	for d.Next() {
+		if d.Type() != unix.NFTA_VERDICT_CHAIN {
+			continue
+		}
+		name := d.String()
+		format := "lb_%d_"
+		if p.at.IsValid() {
+			format = "lb_at_%d_"
+		}
+		n := 0
+		if _, err := fmt.Sscanf(name, format, &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,2 @@
+// Package network makes the kernel's network match a plan.
+package network

@@ -1,0 +1,208 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// A kernel is the host's namespace as far as it is ours, with what is known to
+// be as wanted, so that a plan costs only what it changes. What is not known is
+// looked at before it is touched: a kernel that knows nothing, as after a
+// restart, finds everything right and changes nothing.
+type kernel struct {
+	config Config
+	host   *host
+	table  *table
+
+	bridge    int          // its index
+	gateway   netip.Prefix // that the bridge is known to have
+	endpoints map[state.TaskID]endpoint
+	swept     bool // nothing of ours is there that is not known
+
+	isolated map[int]bool // ports of bridges by index, as of one pass
+}
+
+func newKernel(c Config, h *host) *kernel {
+	return &kernel{config: c, host: h, table: newTable(c, h), endpoints: make(map[state.TaskID]endpoint)}
+}
+
+func (k *kernel) close() { k.table.close() }
+
+// forget makes everything be looked at again.
+func (k *kernel) forget() {
+	k.gateway = netip.Prefix{}
+	clear(k.endpoints)
+	k.swept = false
+	k.table.known = false
+}
+
+// converge makes the kernel as wanted. New endpoints come before the ports that
+// lead to them, and go after.
+func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
+	k.isolated = nil
+	failed := maps.Clone(w.failed)
+	var errs []error
+	if err := os.MkdirAll(k.config.NetnsDir, 0o755); err != nil {
+		return failed, fmt.Errorf("cannot make the directory of network namespaces: %w", err)
+	}
+	if w.gateway.IsValid() && w.gateway != k.gateway {
+		k.gateway = netip.Prefix{}
+		if err := k.ensureBridge(w.gateway); err != nil {
+			for task := range w.endpoints {
+				failed[task] = err.Error()
+			}
+			return failed, err
+		}
+		k.gateway = w.gateway
+	}
+	gone, err := k.evict(w)
+	errs = append(errs, err)
+	for _, task := range sorted(w.endpoints) {
+		e := w.endpoints[task]
+		if k.endpoints[task] == e {
+			continue
+		}
+		if old, known := k.endpoints[task]; known && old.address != e.address {
+			gone = append(gone, old.address)
+		}
+		delete(k.endpoints, task)
+		if err := k.ensureEndpoint(e); err != nil {
+			failed[task] = err.Error()
+			continue
+		}
+		k.endpoints[task] = e
+	}
+	changes, err := k.table.converge(w)
+	errs = append(errs, err)
+	removed, err := k.removeUnwanted(w)
+	errs = append(errs, err, k.flush(changes, append(gone, removed...)))
+	if !w.gateway.IsValid() {
+		k.gateway = netip.Prefix{}
+		k.bridge = 0
+		errs = append(errs, k.removeLink(k.config.Bridge))
+	}
+	return failed, errors.Join(errs...)
+}
+
+// evict removes the endpoints that are no longer wanted whose addresses others
+// are to have now: two with one address would answer for each other.
+func (k *kernel) evict(w wanted) ([]netip.Addr, error) {
+	owners := map[netip.Addr]state.TaskID{}
+	for task, e := range w.endpoints {
+		owners[e.address] = task
+	}
+	var gone []netip.Addr
+	var errs []error
+	for _, task := range sorted(k.endpoints) {
+		e := k.endpoints[task]
+		if owner, taken := owners[e.address]; !taken || owner == task {
+			continue
+		}
+		errs = append(errs, k.removeEndpoint(task))
+		delete(k.endpoints, task)
+		gone = append(gone, e.address)
+	}
+	return gone, errors.Join(errs...)
+}
+
+// removeUnwanted removes the endpoints that are not wanted and returns the
+// addresses of those that were known.
+func (k *kernel) removeUnwanted(w wanted) ([]netip.Addr, error) {
+	var gone []netip.Addr
+	var errs []error
+	for _, task := range sorted(k.endpoints) {
+		if _, is := w.endpoints[task]; is {
+			continue
+		}
+		gone = append(gone, k.endpoints[task].address)
+		err := k.removeEndpoint(task)
+		if err == nil {
+			delete(k.endpoints, task)
+		}
+		errs = append(errs, err)
+	}
+	if k.swept {
+		return gone, errors.Join(errs...)
+	}
+	files, links, err := k.strays(w.endpoints)
+	errs = append(errs, err)
+	for _, name := range links {
+		errs = append(errs, k.removeLink(name))
+	}
+	for _, name := range files {
+		errs = append(errs, removeNamespace(filepath.Join(k.config.NetnsDir, name)))
+	}
+	err = errors.Join(errs...)
+	k.swept = err == nil
+	return gone, err
+}
+
+// remove takes everything of ours away.
+func (k *kernel) remove() error {
+	k.forget()
+	k.bridge = 0
+	files, links, err := k.strays(nil)
+	errs := []error{err, k.table.remove()}
+	for _, name := range links {
+		errs = append(errs, k.removeLink(name))
+	}
+	for _, name := range files {
+		errs = append(errs, removeNamespace(filepath.Join(k.config.NetnsDir, name)))
+	}
+	errs = append(errs, k.removeLink(k.config.Bridge))
+	if err := os.Remove(k.config.NetnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("cannot remove the directory of network namespaces: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// difference tells what converge would change if it knew nothing.
+func (k *kernel) difference(w wanted) ([]string, error) {
+	k.isolated = nil
+	bridge := k.bridgeIndex()
+	lines, err := k.bridgeDifference(w.gateway)
+	errs := []error{err}
+	for _, task := range sorted(w.endpoints) {
+		more, err := k.endpointDifference(w.endpoints[task], bridge)
+		lines, errs = append(lines, more...), append(errs, err)
+	}
+	files, links, err := k.strays(w.endpoints)
+	errs = append(errs, err)
+	for _, name := range files {
+		lines = append(lines, fmt.Sprintf("the network namespace %s belongs to no task of the plan", name))
+	}
+	for _, name := range links {
+		lines = append(lines, fmt.Sprintf("the interface %s belongs to no task of the plan", name))
+	}
+	more, err := k.table.difference(w)
+	return slices.Concat(lines, more), errors.Join(append(errs, err)...)
+}
+
+// bridgeIndex is that of the bridge as it is now, 0 when there is none.
+func (k *kernel) bridgeIndex() int {
+	link, err := k.findLink(k.config.Bridge)
+	if err != nil || link == nil {
+		return 0
+	}
+	return link.Attrs().Index
+}
+
+// isolatedPorts are those of this pass: to ask for one is to ask for all.
+func (k *kernel) isolatedPorts() (map[int]bool, error) {
+	if k.isolated != nil {
+		return k.isolated, nil
+	}
+	err := inside(k.host.ns, func() (err error) {
+		k.isolated, err = isolatedPorts()
+		return err
+	})
+	return k.isolated, err
+}

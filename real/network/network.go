@@ -1,0 +1,254 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// Config says what a [Network] may call its things and whom it tells.
+type Config struct {
+	// Bridge is the name of the bridge that containers leave through; it must
+	// be unique in the host's network namespace.
+	Bridge string
+	// Table is the name of the nftables table (family inet) that holds every
+	// rule of ours; it must be unique in the host's network namespace.
+	Table string
+	// NetnsDir is an absolute path of a directory that is ours alone: it holds
+	// one network namespace a task. It must be unique on the machine, and lie
+	// in a mount namespace that outlives the process.
+	NetnsDir string
+	// OwnHost says that nothing else uses the bridges of this network namespace,
+	// so that frames between ports need not pass through iptables, which is then
+	// turned off. On a host shared with Docker or Kubernetes it must be false.
+	OwnHost bool
+	// MTU of the containers' interfaces; 0 is 1500.
+	MTU int
+	// SweepPeriod is how often the kernel is compared with the plan; 0 is 30 s.
+	SweepPeriod time.Duration
+	Logger      *slog.Logger
+	// Post takes events; it may block, and must accept them until Close has
+	// returned.
+	Post func(engine.Event)
+}
+
+const (
+	sweepPeriodDefault = 30 * time.Second
+	mtuDefault         = 1500
+	driftLinesMax      = 20 // logged of one sweep
+)
+
+// A Network makes the kernel match plans.
+type Network struct {
+	config Config
+	log    *slog.Logger
+
+	work   sync.WaitGroup
+	cancel context.CancelFunc
+	wake   chan struct{}
+
+	queue sync.Mutex
+	next  *netplan.Plan // not yet begun
+
+	mu     sync.Mutex // held while the kernel is read or changed
+	host   *host
+	kernel *kernel
+	last   *wanted // of the last plan begun, nil before the first
+}
+
+// Start finds out what the kernel can do and begins to take plans. Nothing is
+// changed before the first of them. The network namespace of the calling thread
+// is the host's, for good.
+func Start(config Config) (*Network, error) {
+	config, err := complete(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := probe(); err != nil {
+		return nil, err
+	}
+	h, err := openHost()
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{
+		config: config,
+		log:    config.Logger,
+		wake:   make(chan struct{}, 1),
+		host:   h,
+		kernel: newKernel(config, h),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.work.Go(func() { n.run(ctx) })
+	return n, nil
+}
+
+// Apply asks for the kernel to match the plan, and returns at once. The answer,
+// [engine.NetworkApplied], is posted; a newer plan overtakes an older one that
+// has not been begun, and its answer is for both.
+func (n *Network) Apply(p netplan.Plan) {
+	n.queue.Lock()
+	n.next = &p
+	n.queue.Unlock()
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Netns returns the path of a task's network namespace, which exists from the
+// answer to the first plan that has the task to the first that has not.
+func (n *Network) Netns(task state.TaskID) string {
+	return filepath.Join(n.config.NetnsDir, string(task))
+}
+
+// Difference tells how the kernel differs from a plan, one sentence a line, and
+// changes nothing. It is empty when they match.
+func (n *Network) Difference(p netplan.Plan) ([]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w, err := want(p, n.config)
+	if err != nil {
+		return nil, err
+	}
+	return n.kernel.difference(w)
+}
+
+// Close stops. The kernel is left as it is: containers live on, and a new
+// Network with the same Config takes it over as it finds it.
+func (n *Network) Close() error {
+	n.cancel()
+	n.work.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kernel.close()
+	return n.host.close()
+}
+
+// Remove takes everything of ours out of the kernel, whatever plan said so, and
+// forgets the plan. The next plan begins anew.
+func (n *Network) Remove() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last = nil
+	return n.kernel.remove()
+}
+
+// Remove takes out of the kernel what Networks with this Config have put into
+// the network namespace of the calling thread. None may be running.
+func Remove(config Config) error {
+	config.Post = func(engine.Event) {}
+	config, err := complete(config)
+	if err != nil {
+		return err
+	}
+	h, err := openHost()
+	if err != nil {
+		return err
+	}
+	k := newKernel(config, h)
+	err = k.remove()
+	k.close()
+	return errors.Join(err, h.close())
+}
+
+func (n *Network) run(ctx context.Context) {
+	sweep := time.NewTicker(n.config.SweepPeriod)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.wake:
+			n.queue.Lock()
+			p := n.next
+			n.next = nil
+			n.queue.Unlock()
+			if p != nil {
+				n.config.Post(n.apply(*p))
+			}
+		case <-sweep.C:
+			n.sweep()
+		}
+	}
+}
+
+func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w, bad := want(p, n.config)
+	n.last = &w
+	failed, err := n.kernel.converge(w)
+	answer := engine.NetworkApplied{Generation: p.Generation, Failed: failed, Err: errors.Join(bad, err)}
+	if answer.Err != nil {
+		n.log.Error("the network could not be made as planned", "generation", p.Generation, "err", answer.Err)
+	}
+	for _, task := range sorted(failed) {
+		n.log.Error("a task's network could not be made", "task", task, "err", failed[task])
+	}
+	return answer
+}
+
+// sweep compares the kernel with the last plan and repairs what differs.
+func (n *Network) sweep() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last == nil {
+		return
+	}
+	lines, err := n.kernel.difference(*n.last)
+	if err != nil {
+		n.log.Error("the network could not be compared with its plan", "err", err)
+	}
+	if len(lines) == 0 && err == nil {
+		return
+	}
+	for _, line := range lines[:min(len(lines), driftLinesMax)] {
+		n.log.Warn("the network has drifted from its plan and is repaired", "difference", line)
+	}
+	n.kernel.forget()
+	if _, err := n.kernel.converge(*n.last); err != nil {
+		n.log.Error("the network could not be repaired", "err", err)
+	}
+}
+
+// complete checks a config and fills in what it leaves open.
+func complete(c Config) (Config, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.SweepPeriod == 0 {
+		c.SweepPeriod = sweepPeriodDefault
+	}
+	if c.MTU == 0 {
+		c.MTU = mtuDefault
+	}
+	name := regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]{0,14}$`)
+	rules := []struct {
+		broken bool
+		why    string
+	}{
+		{!name.MatchString(c.Bridge), fmt.Sprintf("%q is no name for a bridge: a letter, then letters, digits, - or _, at most 15", c.Bridge)},
+		{!name.MatchString(c.Table), fmt.Sprintf("%q is no name for an nftables table: a letter, then letters, digits, - or _, at most 15", c.Table)},
+		{!filepath.IsAbs(c.NetnsDir), fmt.Sprintf("the directory of network namespaces, %q, must be an absolute path", c.NetnsDir)},
+		{c.MTU < 576 || c.MTU > 65535, fmt.Sprintf("an MTU of %d is not between 576 and 65535", c.MTU)},
+		{c.SweepPeriod < 0, "the sweep period must not be negative"},
+		{c.Post == nil, "the network must be told whom to post to"},
+	}
+	for _, rule := range rules {
+		if rule.broken {
+			return c, errors.New(rule.why)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,345 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+const (
+	elementsMax    = 400 // of one message: an attribute has no more than 64 KB
+	balancerGroups = 31  // prime, so that 80 and 8080, 443 and 8443 are in different ones
+)
+
+// A balancer is a chain that passes connections to one of so many backends. Its
+// counter is shared by the ports of a group: one chain a port would take ten
+// times as long to build, and one for all would let two ports take turns at each
+// other's backends.
+type balancer struct {
+	backends int
+	group    uint16
+	at       bool
+}
+
+func balancerOf(p port, backends int) balancer {
+	return balancer{backends: backends, group: p.number % balancerGroups, at: p.at.IsValid()}
+}
+
+func (b balancer) name() string {
+	if b.at {
+		return fmt.Sprintf("lb_at_%d_%d", b.backends, b.group)
+	}
+	return fmt.Sprintf("lb_%d_%d", b.backends, b.group)
+}
+
+func (b balancer) chain() chain { return chain{name: b.name(), rules: balanceRules(b.backends, b.at)} }
+
+// A change is what became of a published port.
+type change struct {
+	port          port
+	before, after []netip.AddrPort // nil: not published
+}
+
+// A table is our nftables table and what is known to be in it.
+type table struct {
+	config Config
+	host   *host
+	conn   *nftables.Conn // nil until it is needed, and after a failure
+	kernel *nftables.Table
+	sets   []*nftables.Set
+
+	known   bool
+	gateway netip.Prefix
+	ports   map[port][]netip.AddrPort // backends in the order of their indices
+	uses    map[balancer]int          // by published ports
+}
+
+func newTable(c Config, h *host) *table {
+	t := &table{config: c, host: h, kernel: &nftables.Table{Family: nftables.TableFamilyINet, Name: c.Table}}
+	proto, number, ip, index := nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeIPAddr, nftables.TypeMark
+	backend := nftables.MustConcatSetType(ip, number)
+	t.sets = []*nftables.Set{
+		{Name: mapPublished, IsMap: true, KeyType: nftables.MustConcatSetType(proto, number), DataType: nftables.TypeVerdict},
+		{Name: mapPublishedAt, IsMap: true, KeyType: nftables.MustConcatSetType(ip, proto, number), DataType: nftables.TypeVerdict},
+		{Name: mapBackends, IsMap: true, KeyType: nftables.MustConcatSetType(proto, number, index), DataType: backend},
+		{Name: mapBackendsAt, IsMap: true, KeyType: nftables.MustConcatSetType(ip, proto, number, index), DataType: backend},
+		{Name: setRefused, KeyType: nftables.MustConcatSetType(proto, number)},
+		{Name: setRefusedAt, KeyType: nftables.MustConcatSetType(ip, proto, number)},
+	}
+	for i, s := range t.sets {
+		s.Table, s.ID, s.Concatenation = t.kernel, uint32(i+1), true
+	}
+	return t
+}
+
+func (t *table) set(name string) *nftables.Set {
+	return t.sets[slices.IndexFunc(t.sets, func(s *nftables.Set) bool { return s.Name == name })]
+}
+
+func (t *table) close() {
+	if t.conn != nil {
+		_ = t.conn.CloseLasting()
+		t.conn = nil
+	}
+}
+
+func (t *table) open() error {
+	if t.conn != nil {
+		return nil
+	}
+	return inside(t.host.ns, func() (err error) {
+		t.conn, err = openTables()
+		return err
+	})
+}
+
+// flush carries out what has been gathered, all or nothing. After a failure
+// nothing is known, and the socket, which may still hold answers, is not used again.
+func (t *table) flush() error {
+	if err := t.conn.Flush(); err != nil {
+		t.known = false
+		t.close()
+		return fmt.Errorf("cannot change the nftables table %s: %w", t.config.Table, err)
+	}
+	return nil
+}
+
+// remove takes the table away, if it is there.
+func (t *table) remove() error {
+	t.known = false
+	if err := t.open(); err != nil {
+		return err
+	}
+	t.conn.AddTable(t.kernel)
+	t.conn.DelTable(t.kernel)
+	return t.flush()
+}
+
+// converge makes the table as wanted, in one transaction, and tells what that
+// meant for each port. Something may have changed behind our back; then it is
+// looked at anew, once.
+func (t *table) converge(w wanted) ([]change, error) {
+	if !w.gateway.IsValid() {
+		return nil, t.remove()
+	}
+	sure := t.known && t.gateway == w.gateway
+	changes, err := t.attempt(w)
+	if err != nil && sure {
+		return t.attempt(w)
+	}
+	return changes, err
+}
+
+func (t *table) attempt(w wanted) ([]change, error) {
+	if err := t.open(); err != nil {
+		return nil, err
+	}
+	rebuild := false
+	if !t.known || t.gateway != w.gateway {
+		c, err := t.read()
+		if err != nil {
+			return nil, err
+		}
+		broken, err := t.broken(c, w.gateway)
+		if err != nil {
+			return nil, err
+		}
+		rebuild = len(broken) > 0
+		t.learn(c, w.gateway)
+	}
+	var changes []change
+	for _, p := range sortedPorts(t.ports) {
+		if _, is := w.ports[p]; !is {
+			changes = append(changes, change{port: p, before: t.ports[p]})
+		}
+	}
+	for _, p := range sortedPorts(w.ports) {
+		before, published := t.ports[p]
+		after := arrange(before, w.ports[p])
+		if !published || !slices.Equal(before, after) {
+			changes = append(changes, change{port: p, before: before, after: after})
+		}
+	}
+	return changes, t.commit(changes, rebuild)
+}
+
+// learn takes what has been read for what is known.
+func (t *table) learn(c content, gateway netip.Prefix) {
+	t.gateway, t.ports, t.uses = gateway, c.ports, make(map[balancer]int)
+	for p, backends := range t.ports {
+		if len(backends) > 0 {
+			t.uses[balancerOf(p, len(backends))]++
+		}
+	}
+}
+
+// commit carries the changes out, if need be into a table made anew.
+func (t *table) commit(changes []change, rebuild bool) error {
+	ports := maps.Clone(t.ports)
+	for _, c := range changes {
+		if c.after == nil {
+			delete(ports, c.port)
+		} else {
+			ports[c.port] = c.after
+		}
+	}
+	b := newBatch()
+	uses := maps.Clone(t.uses)
+	if rebuild {
+		if err := t.build(); err != nil {
+			return err
+		}
+		clear(uses)
+		changes = changes[:0:0]
+		for _, p := range sortedPorts(ports) {
+			changes = append(changes, change{port: p, after: ports[p]})
+		}
+	}
+	for _, c := range changes {
+		b.change(c, uses)
+	}
+	if err := t.send(b, uses); err != nil {
+		return err
+	}
+	if len(changes) > 0 || rebuild {
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	maps.DeleteFunc(uses, func(_ balancer, n int) bool { return n == 0 })
+	t.known, t.ports, t.uses = true, ports, uses
+	return nil
+}
+
+// build makes the table anew, without any ports.
+func (t *table) build() error {
+	t.conn.AddTable(t.kernel)
+	t.conn.DelTable(t.kernel)
+	t.conn.AddTable(t.kernel)
+	for _, s := range t.sets {
+		if err := t.conn.AddSet(s, nil); err != nil {
+			return fmt.Errorf("cannot make the map %s: %w", s.Name, err)
+		}
+	}
+	for _, c := range chains(t.config.Bridge, t.gateway) {
+		if err := t.addChain(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *table) addChain(c chain) error {
+	made := &nftables.Chain{Table: t.kernel, Name: c.name}
+	if c.hook != nil {
+		accept := nftables.ChainPolicyAccept
+		made.Type, made.Hooknum, made.Priority, made.Policy = c.kind, c.hook, &c.priority, &accept
+	}
+	t.conn.AddChain(made)
+	for _, r := range c.rules {
+		comment, err := r.comment()
+		if err != nil {
+			return err
+		}
+		t.conn.AddRule(&nftables.Rule{Table: t.kernel, Chain: made, Exprs: r.exprs, UserData: udata(comment)})
+	}
+	return nil
+}
+
+// A batch gathers what one transaction does to maps and balancers.
+type batch struct {
+	del, add map[string][]nftables.SetElement
+	made     map[balancer]bool // was there no use for it before
+}
+
+func newBatch() *batch {
+	return &batch{
+		del: make(map[string][]nftables.SetElement), add: make(map[string][]nftables.SetElement),
+		made: make(map[balancer]bool),
+	}
+}
+
+func (b *batch) change(c change, uses map[balancer]int) {
+	entries, backends, refused := names(c.port)
+	before, after := len(c.before), len(c.after)
+	if c.before != nil && (c.after == nil || before != after) {
+		if before == 0 {
+			b.del[refused] = append(b.del[refused], nftables.SetElement{Key: portBytes(c.port)})
+		} else {
+			l := balancerOf(c.port, before)
+			uses[l]--
+			b.del[entries] = append(b.del[entries], entry(c.port, l))
+		}
+	}
+	if c.after != nil && (c.before == nil || before != after) {
+		if after == 0 {
+			b.add[refused] = append(b.add[refused], nftables.SetElement{Key: portBytes(c.port)})
+		} else {
+			l := balancerOf(c.port, after)
+			if _, there := uses[l]; !there {
+				b.made[l] = true
+			}
+			uses[l]++
+			b.add[entries] = append(b.add[entries], entry(c.port, l))
+		}
+	}
+	for i := range max(before, after) {
+		if i < before && i < after && c.before[i] == c.after[i] {
+			continue
+		}
+		if i < before {
+			b.del[backends] = append(b.del[backends], element(c.port, i, c.before[i]))
+		}
+		if i < after {
+			b.add[backends] = append(b.add[backends], element(c.port, i, c.after[i]))
+		}
+	}
+}
+
+// send puts a batch into the transaction, in an order in which nothing refers to
+// what is not there.
+func (t *table) send(b *batch, uses map[balancer]int) error {
+	var errs []error
+	for _, s := range t.sets {
+		for part := range slices.Chunk(b.del[s.Name], elementsMax) {
+			errs = append(errs, t.conn.SetDeleteElements(s, part))
+		}
+	}
+	for l := range b.made {
+		if uses[l] > 0 {
+			errs = append(errs, t.addChain(l.chain()))
+		}
+	}
+	for _, s := range t.sets {
+		for part := range slices.Chunk(b.add[s.Name], elementsMax) {
+			errs = append(errs, t.conn.SetAddElements(s, part))
+		}
+	}
+	for l, n := range uses {
+		if n == 0 && !b.made[l] {
+			t.conn.DelChain(&nftables.Chain{Table: t.kernel, Name: l.name()})
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.known = false
+		t.close()
+		return fmt.Errorf("cannot encode the changes of the nftables table %s: %w", t.config.Table, err)
+	}
+	return nil
+}
+
+func names(p port) (entries, backends, refused string) {
+	if p.at.IsValid() {
+		return mapPublishedAt, mapBackendsAt, setRefusedAt
+	}
+	return mapPublished, mapBackends, setRefused
+}
+
+func entry(p port, l balancer) nftables.SetElement {
+	return nftables.SetElement{Key: portBytes(p), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: l.name()}}
+}

@@ -1,0 +1,213 @@
+package network
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// Limits of a plan.
+const (
+	taskNameMax = 200  // bytes of a task's identifier: it becomes a file name and a link's alias
+	backendsMax = 4096 // of one published port
+)
+
+// wanted is what a plan asks of the kernel.
+type wanted struct {
+	gateway   netip.Prefix // zero: no bridge and nothing on it
+	endpoints map[state.TaskID]endpoint
+	failed    map[state.TaskID]string // endpoints that no kernel could make
+	ports     map[port][]netip.AddrPort
+}
+
+// An endpoint is a task's namespace and the interface in it.
+type endpoint struct {
+	task    state.TaskID
+	address netip.Addr
+	gateway netip.Prefix
+	mtu     int
+}
+
+// mac derives a hardware address from an IPv4 one, as Docker does: whoever has
+// the endpoints knows the neighbours.
+func mac(a netip.Addr) net.HardwareAddr {
+	b := a.As4()
+	return net.HardwareAddr{0x02, 0x42, b[0], b[1], b[2], b[3]}
+}
+
+// A port is what a client connects to.
+type port struct {
+	protocol uint8
+	at       netip.Addr // zero: every address of the host
+	number   uint16
+}
+
+func (p port) String() string {
+	if p.at.IsValid() {
+		return fmt.Sprintf("%s:%d/%s", p.at, p.number, protocolName(p.protocol))
+	}
+	return fmt.Sprintf("%d/%s", p.number, protocolName(p.protocol))
+}
+
+func (p port) compare(q port) int {
+	return cmp.Or(cmp.Compare(p.number, q.number), cmp.Compare(p.protocol, q.protocol), p.at.Compare(q.at))
+}
+
+func protocolNumber(name string) (uint8, bool) {
+	switch name {
+	case "tcp":
+		return unix.IPPROTO_TCP, true
+	case "udp":
+		return unix.IPPROTO_UDP, true
+	case "sctp":
+		return unix.IPPROTO_SCTP, true
+	}
+	return 0, false
+}
+
+func protocolName(number uint8) string {
+	switch number {
+	case unix.IPPROTO_TCP:
+		return "tcp"
+	case unix.IPPROTO_UDP:
+		return "udp"
+	case unix.IPPROTO_SCTP:
+		return "sctp"
+	}
+	return fmt.Sprintf("protocol %d", number)
+}
+
+// want reads a plan. What is wrong with an endpoint is its task's failure; what
+// is wrong with the rest is the error, and the right part of it is still wanted.
+func want(p netplan.Plan, c Config) (wanted, error) {
+	w := wanted{
+		endpoints: make(map[state.TaskID]endpoint),
+		failed:    make(map[state.TaskID]string),
+		ports:     make(map[port][]netip.AddrPort),
+	}
+	var errs []error
+	switch {
+	case p.Gateway.IsValid() && p.Gateway.Addr().Is4():
+		w.gateway = p.Gateway
+	case p.Gateway.IsValid():
+		errs = append(errs, fmt.Errorf("the gateway %s is not an IPv4 address", p.Gateway))
+	}
+	owners := map[netip.Addr]state.TaskID{}
+	for _, e := range p.Endpoints {
+		if why := refuseEndpoint(e, w, owners); why != "" {
+			w.failed[e.Task] = why
+			continue
+		}
+		owners[e.Address] = e.Task
+		w.endpoints[e.Task] = endpoint{task: e.Task, address: e.Address, gateway: w.gateway, mtu: c.MTU}
+	}
+	for _, published := range p.Published {
+		if err := w.publish(published); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return w, errors.Join(errs...)
+}
+
+func refuseEndpoint(e netplan.Endpoint, w wanted, owners map[netip.Addr]state.TaskID) string {
+	name := string(e.Task)
+	owner, owned := owners[e.Address]
+	_, twice := w.endpoints[e.Task]
+	switch {
+	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || len(name) > taskNameMax:
+		return fmt.Sprintf("the task's identifier %q cannot be a file name", name)
+	case !w.gateway.IsValid():
+		return "the plan names no gateway for the task's network"
+	case !e.Address.Is4():
+		return fmt.Sprintf("the task's address %q is not an IPv4 address", e.Address)
+	case !w.gateway.Contains(e.Address) || w.gateway.Addr() == e.Address:
+		return fmt.Sprintf("the task's address %s is not one of the subnet of the gateway %s", e.Address, w.gateway)
+	case twice:
+		return "the plan has the task twice"
+	case owned:
+		return fmt.Sprintf("the task's address %s is that of task %s too", e.Address, owner)
+	}
+	return ""
+}
+
+// publish adds a published port.
+func (w wanted) publish(p netplan.Published) error {
+	protocol, ok := protocolNumber(p.Protocol)
+	if !ok {
+		return fmt.Errorf("published port %d: the protocol %q is none of tcp, udp and sctp", p.Port, p.Protocol)
+	}
+	at := p.HostIP
+	if at.IsValid() && at.IsUnspecified() {
+		at = netip.Addr{}
+	}
+	key := port{protocol: protocol, at: at, number: p.Port}
+	switch {
+	case p.Port == 0:
+		return fmt.Errorf("published port 0/%s: a port is between 1 and 65535", p.Protocol)
+	case at.IsValid() && !at.Is4():
+		return fmt.Errorf("published port %s: the host's address is not an IPv4 address", key)
+	case w.ports[key] != nil:
+		return fmt.Errorf("published port %s: the plan has it twice", key)
+	case !w.gateway.IsValid():
+		return fmt.Errorf("published port %s: the plan names no gateway", key)
+	case len(p.Backends) > backendsMax:
+		return fmt.Errorf("published port %s: %d backends are more than %d", key, len(p.Backends), backendsMax)
+	}
+	backends := make([]netip.AddrPort, 0, len(p.Backends))
+	for _, b := range p.Backends {
+		if !b.Address.Is4() || b.Port == 0 {
+			return fmt.Errorf("published port %s: %s:%d is no backend", key, b.Address, b.Port)
+		}
+		backends = append(backends, netip.AddrPortFrom(b.Address, b.Port))
+	}
+	slices.SortFunc(backends, netip.AddrPort.Compare)
+	w.ports[key] = backends
+	return nil
+}
+
+// arrange orders the wanted backends so that as few as possible of the present
+// ones change places: one more or one fewer is then one change, not a shift of
+// all that follow.
+func arrange(present, want []netip.AddrPort) []netip.AddrPort {
+	left := make(map[netip.AddrPort]int, len(want))
+	for _, b := range want {
+		left[b]++
+	}
+	out := make([]netip.AddrPort, len(want))
+	for i := range min(len(present), len(want)) {
+		if left[present[i]] > 0 {
+			left[present[i]]--
+			out[i] = present[i]
+		}
+	}
+	next := 0
+	for _, b := range want {
+		if left[b] == 0 {
+			continue
+		}
+		left[b]--
+		for out[next].IsValid() {
+			next++
+		}
+		out[next] = b
+	}
+	return out
+}
+
+func sorted[V any](m map[state.TaskID]V) []state.TaskID {
+	return slices.Sorted(maps.Keys(m))
+}
+
+func sortedPorts(m map[port][]netip.AddrPort) []port {
+	return slices.SortedFunc(maps.Keys(m), port.compare)
+}
