@@ -101,6 +101,9 @@ func stateName(s state.NodeState) string {
 func message(m wire.Message) string {
 	switch m := m.(type) {
 	case wire.Bye:
+		if m.Session == 0 {
+			return "call"
+		}
 		return fmt.Sprintf("bye to session %d", m.Session)
 	case wire.Assign:
 		var b strings.Builder

@@ -16,14 +16,15 @@ import (
 // engine, breaks the contract in the doc of package engine. Its zero value is
 // ready.
 type Contract struct {
-	started bool
-	leading bool
-	now     time.Time
-	index   uint64
-	owed    map[string]int // answers by name, still to come
-	network uint64         // newest generation asked for
-	applied uint64
-	faults  []string
+	started  bool
+	leading  bool
+	inFlight bool // a proposal of this term
+	now      time.Time
+	index    uint64
+	owed     map[string]int // answers by name, still to come
+	network  uint64         // newest generation asked for
+	applied  uint64
+	faults   []string
 }
 
 // Stepped takes in one step. It must be called for every step, in order.
@@ -61,6 +62,14 @@ func (c *Contract) fault(format string, args ...any) {
 
 func (c *Contract) owe(name string, args ...any) { c.owed[fmt.Sprintf(name, args...)]++ }
 
+// oweOnce is for answers that could not be told apart if two were owed.
+func (c *Contract) oweOnce(name string, args ...any) {
+	c.owe(name, args...)
+	if name = fmt.Sprintf(name, args...); c.owed[name] > 1 {
+		c.fault("3: %s asked for while it is owed", name)
+	}
+}
+
 // pay takes an answer that must have been owed.
 func (c *Contract) pay(name string, args ...any) {
 	name = fmt.Sprintf(name, args...)
@@ -87,7 +96,7 @@ func (c *Contract) event(event engine.Event) {
 		if !c.leading {
 			c.fault("4: deposed without being elected")
 		}
-		c.leading = false
+		c.leading, c.inFlight = false, false
 		c.forget("committed ")
 		c.forget("verified ")
 	case engine.Committed:
@@ -97,6 +106,7 @@ func (c *Contract) event(event engine.Event) {
 		c.index = e.Index
 		if name := "committed " + proposal(e.Entry.Proposal); c.owed[name] > 0 {
 			c.owed[name]--
+			c.inFlight = false
 		}
 	case engine.Verified:
 		if c.leading {
@@ -108,7 +118,10 @@ func (c *Contract) event(event engine.Event) {
 		c.pay("returned %d", e.Request)
 	case engine.Left:
 		c.pay("left")
-		c.leading = false
+		c.leading, c.inFlight = false, false
+		c.index = 0 // of a log that is no more
+		c.forget("committed ")
+		c.forget("verified ")
 	case engine.ImagePulled:
 		c.pay("pulled %s", e.Task)
 	case engine.ContainerCreated:
@@ -117,8 +130,11 @@ func (c *Contract) event(event engine.Event) {
 		c.pay("started %s", e.Task)
 	case engine.ContainerProbed:
 		c.pay("probed %s", e.Task)
-	case engine.ContainerExited: // containers also end by themselves
-		c.owed[fmt.Sprintf("exited %s", e.Task)] = 0
+	case engine.ContainerExited: // containers also end by themselves, which answers a Stop too
+		if e.Err != nil {
+			c.pay("exited %s", e.Task)
+		}
+		c.owed["exited "+string(e.Task)] = 0
 	case engine.ContainerRemoved:
 		c.pay("removed %s", e.Task)
 	case engine.NetworkApplied:
@@ -136,8 +152,15 @@ func (c *Contract) effect(effect engine.Effect) {
 		if !c.leading {
 			c.fault("5: a proposal by a node that does not lead")
 		}
+		if c.inFlight {
+			c.fault("5: a proposal while one is in flight")
+		}
+		c.inFlight = true
 		c.owe("committed %s", proposal(f.Entry.Proposal))
 	case engine.Verify:
+		if !c.leading {
+			c.fault("5: Verify by a node that does not lead")
+		}
 		c.owe("verified %d", f.ID)
 	case engine.CreateAuthority:
 		c.owe("authority %s", f.Cluster)
@@ -146,17 +169,17 @@ func (c *Contract) effect(effect engine.Effect) {
 	case engine.Forward:
 		c.owe("returned %d", f.Request)
 	case engine.PullImage:
-		c.owe("pulled %s", f.Task)
+		c.oweOnce("pulled %s", f.Task)
 	case engine.CreateContainer:
-		c.owe("created %s", f.Container.Task)
+		c.oweOnce("created %s", f.Container.Task)
 	case engine.StartContainer:
-		c.owe("started %s", f.Task)
+		c.oweOnce("started %s", f.Task)
 	case engine.ProbeContainer:
-		c.owe("probed %s", f.Task)
+		c.oweOnce("probed %s", f.Task)
 	case engine.StopContainer:
-		c.owe("exited %s", f.Task)
+		c.oweOnce("exited %s", f.Task)
 	case engine.RemoveContainer:
-		c.owe("removed %s", f.Task)
+		c.oweOnce("removed %s", f.Task)
 	case engine.ApplyNetwork:
 		if f.Plan.Generation <= c.network {
 			c.fault("3: network generation %d asked for after %d", f.Plan.Generation, c.network)

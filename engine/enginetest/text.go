@@ -65,9 +65,9 @@ func (n *Namer) Effect(effect engine.Effect) string {
 	case engine.Propose:
 		return "propose " + n.Changes(f.Entry.Changes)
 	case engine.Verify:
-		return fmt.Sprintf("verify %d", f.ID)
+		return "verify " + verification(f.ID)
 	case engine.Send:
-		return fmt.Sprintf("send %s %T", n.Name("node", string(f.To)), f.Message)
+		return fmt.Sprintf("send %s %s", n.Name("node", string(f.To)), n.Message(f.Message))
 	case engine.PullImage:
 		return fmt.Sprintf("pull %s %s", task(f.Task), f.Image)
 	case engine.CreateContainer:

@@ -1,0 +1,369 @@
+package enginetest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/agent"
+	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/entropy"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
+)
+
+// A Harness plays the driver of one node, and the world around it: a log that
+// commits what is proposed, a runtime that does as it is told, and a clock that
+// moves when it is told. What its node asks for is answered at once, or, if of a
+// sort that is held, when the test says so. It writes down every event and effect,
+// and holds both sides to the contract. Make one with [NewHarness].
+type Harness struct {
+	Now   time.Time
+	Names Namer
+
+	node     *engine.Node
+	contract Contract
+	identity engine.Identity
+	boots    byte
+	wake     time.Time
+	held     map[string]bool
+	owed     []engine.Effect // not answered, oldest first
+	lines    []string
+	shown    time.Time // the last time written down
+	came     []string  // what the commit that is delivered comes to
+
+	store      *state.Store // what the log comes to
+	log        []engine.Committed
+	term       uint64
+	leading    bool
+	containers map[state.TaskID]*agent.Found
+	requests   engine.RequestID
+	sent       map[state.NodeID]wire.Assign // the last to each node
+	started    time.Time
+}
+
+// The sorts of answers that [Harness.Hold] can hold back.
+const (
+	HoldLog     = "log"     // commits, elections, confirmations of leadership
+	HoldRuntime = "runtime" // pulls, containers
+	HoldNetwork = "network"
+)
+
+// eventsMax bounds what one command may lead to: more is a loop.
+const eventsMax = 100_000
+
+// NewHarness returns a harness whose node has not started.
+func NewHarness() *Harness {
+	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	return &Harness{
+		Now: at, started: at, shown: at, node: &engine.Node{}, held: map[string]bool{},
+		store: state.NewStore(), containers: map[state.TaskID]*agent.Found{},
+		sent: map[state.NodeID]wire.Assign{},
+	}
+}
+
+// Hold has answers of a sort wait for [Harness.Answer], or no longer.
+func (h *Harness) Hold(sort string, on bool) {
+	h.held[sort] = on
+	h.settle()
+}
+
+// Start boots the node: with the identity that it saved, if it did, and with the
+// log as far as it has committed.
+func (h *Harness) Start() {
+	h.boots++
+	h.node, h.owed, h.leading = &engine.Node{}, nil, false
+	h.report(h.contract.Faults())
+	h.contract = Contract{}
+	h.Step(engine.Started{
+		Identity: h.identity, Seed: entropy.Seed{h.boots},
+		Description: swarm.NodeDescription{
+			Hostname: "host1", Platform: swarm.Platform{Architecture: "x86_64", OS: "linux"},
+			Resources: swarm.Resources{NanoCPUs: 4e9, MemoryBytes: 8 << 30},
+		},
+	})
+	for _, c := range h.log {
+		h.step(c, false)
+	}
+	h.settle()
+}
+
+// Found tells the node which containers are there.
+func (h *Harness) Found() {
+	var found []agent.Found
+	for _, c := range h.containers {
+		found = append(found, *c)
+	}
+	slices.SortFunc(found, func(a, b agent.Found) int { return cmp.Compare(a.Task, b.Task) })
+	h.Step(engine.ContainersFound{Containers: found})
+}
+
+// Call makes an API call.
+func (h *Harness) Call(c control.Call) {
+	h.requests++
+	h.Step(engine.Called{Request: h.requests, Call: c})
+}
+
+// Elect makes the node the leader of a new term.
+func (h *Harness) Elect() {
+	h.term++
+	h.leading = true
+	h.Step(engine.Elected{Term: h.term})
+}
+
+// Depose makes the node follow nobody. What it proposed stays owed: it may commit
+// yet, or be lost.
+func (h *Harness) Depose() {
+	h.leading = false
+	h.owed = slices.DeleteFunc(h.owed, func(e engine.Effect) bool { _, ok := e.(engine.Verify); return ok })
+	h.Step(engine.Deposed{})
+	h.Step(engine.LeaderChanged{})
+}
+
+// Lead says that another node leads.
+func (h *Harness) Lead(n state.NodeID) { h.Step(engine.LeaderChanged{Leader: n}) }
+
+// Commit has another leader's changes committed, which may be none.
+func (h *Harness) Commit(edit func(*state.Draft)) {
+	d := h.store.Draft()
+	edit(d)
+	h.commit(state.Entry{Proposal: state.ProposalID{}, Base: d.Base(), Changes: d.Changes()})
+	h.settle()
+}
+
+// Store is what the log has come to.
+func (h *Harness) Store() *state.Store { return h.store }
+
+// Assigned is what another node was last sent.
+func (h *Harness) Assigned(to state.NodeID) wire.Assign { return h.sent[to] }
+
+// Receive has the node hear from another.
+func (h *Harness) Receive(from state.NodeID, m wire.Message) {
+	h.Step(engine.Received{From: from, Message: m})
+}
+
+// Exit ends a container's process without anybody having asked for it.
+func (h *Harness) Exit(id state.TaskID, code int) {
+	c := h.containers[id]
+	if c == nil || !c.Running {
+		h.line("no container of %s runs", h.Names.Name("task", string(id)))
+		return
+	}
+	h.ended(c, code)
+	h.Step(engine.ContainerExited{Task: id, Code: code})
+}
+
+// Pass lets time pass, waking the node whenever it wants.
+func (h *Harness) Pass(d time.Duration) {
+	end := h.Now.Add(d)
+	for n := 0; !h.wake.IsZero() && !h.wake.After(end); n++ {
+		if n > eventsMax {
+			h.line("fault: woken %d times before %s", n, h.wake.Sub(h.started))
+			return
+		}
+		h.Now = later(h.Now, h.wake)
+		h.Step(engine.Woken{})
+	}
+	h.Now = end
+}
+
+// Step gives the node an event, and then every answer that is not held.
+func (h *Harness) Step(e engine.Event) {
+	h.step(e, true)
+	h.settle()
+}
+
+// Take returns what has happened since the last Take, one line each: events, and
+// below each its effects.
+func (h *Harness) Take() string {
+	h.report(h.contract.Faults())
+	out := strings.Join(h.lines, "\n")
+	h.lines = nil
+	return out
+}
+
+// Faults returns where the contract was broken, or a line that says so.
+func (h *Harness) Faults() []string { return h.contract.Faults() }
+
+// Answer answers the oldest effect of a kind that is owed one, as the world does
+// or, if err is not empty, with that error. It reports whether there was one.
+func (h *Harness) Answer(kind, task, err string) bool {
+	for i, e := range h.owed {
+		if kindOf(e) != kind || task != "" && string(taskOf(e)) != task {
+			continue
+		}
+		h.owed = slices.Delete(h.owed, i, i+1)
+		h.perform(e, err)
+		h.settle()
+		return true
+	}
+	return false
+}
+
+// Lose forgets the proposals that are owed: they never commit.
+func (h *Harness) Lose() {
+	h.owed = slices.DeleteFunc(h.owed, func(e engine.Effect) bool { _, ok := e.(engine.Propose); return ok })
+}
+
+func (h *Harness) step(e engine.Event, show bool) {
+	s := h.node.Step(h.Now, e)
+	h.wake = s.Wake
+	h.contract.Stepped(h.Now, e, s)
+	if show && (!routine(e) || len(s.Effects) > 0) {
+		h.event(e)
+	}
+	for _, f := range s.Effects {
+		if show {
+			h.lines = append(h.lines, "  "+h.Names.Effect(f))
+		}
+		if m, ok := f.(engine.Send); ok {
+			if a, ok := m.Message.(wire.Assign); ok {
+				h.sent[m.To] = a
+			}
+		}
+		if kindOf(f) != "" {
+			h.owed = append(h.owed, f)
+		}
+	}
+}
+
+// routine reports whether an event is worth a line only if something comes of it.
+func routine(event engine.Event) bool {
+	switch e := event.(type) {
+	case engine.Woken:
+		return true
+	case engine.Received:
+		_, beat := e.Message.(wire.Heartbeat)
+		return beat
+	default:
+		return false
+	}
+}
+
+// settle answers what is owed and not held, oldest first.
+func (h *Harness) settle() {
+	for n := 0; ; n++ {
+		i := slices.IndexFunc(h.owed, func(e engine.Effect) bool { return !h.held[sortOf(e)] })
+		if i < 0 {
+			return
+		}
+		if n > eventsMax {
+			h.line("fault: %d answers led to more questions", n)
+			return
+		}
+		e := h.owed[i]
+		h.owed = slices.Delete(h.owed, i, i+1)
+		h.perform(e, "")
+	}
+}
+
+// perform does what an effect asks for and says so.
+func (h *Harness) perform(effect engine.Effect, text string) {
+	var err error
+	if text != "" {
+		err = errors.New(text)
+	}
+	switch f := effect.(type) {
+	case engine.CreateAuthority:
+		h.step(engine.AuthorityCreated{Cluster: f.Cluster, Cert: []byte("cert"), Key: []byte("key"), Digest: strings.Repeat("d", 50), Err: err}, true)
+	case engine.Bootstrap:
+		h.identity = f.Identity
+		h.term, h.leading = h.term+1, true
+		h.step(engine.Elected{Term: h.term}, true)
+	case engine.Leave:
+		h.identity, h.store, h.log, h.leading = engine.Identity{}, state.NewStore(), nil, false
+		h.step(engine.Left{}, true)
+	case engine.Propose:
+		h.commit(f.Entry)
+	case engine.Verify:
+		h.step(engine.Verified{ID: f.ID, Err: err}, true)
+	case engine.ApplyNetwork:
+		h.step(engine.NetworkApplied{Generation: f.Plan.Generation, Err: err}, true)
+	default:
+		h.contain(effect, err)
+	}
+}
+
+// contain does what is asked of the container runtime.
+func (h *Harness) contain(effect engine.Effect, err error) {
+	task := taskOf(effect)
+	c := h.containers[task]
+	switch f := effect.(type) {
+	case engine.PullImage:
+		h.step(engine.ImagePulled{Task: task, Err: err}, true)
+	case engine.CreateContainer:
+		if err == nil {
+			h.containers[task] = &agent.Found{
+				Task: task, ID: f.Container.ID, Labels: f.Container.Labels, Address: f.Container.Address,
+				Created: state.Wall(h.Now.UnixNano()),
+			}
+		}
+		h.step(engine.ContainerCreated{Task: task, Err: err}, true)
+	case engine.StartContainer:
+		pid := 0
+		if err == nil && c != nil {
+			pid = 100 + len(h.containers)
+			c.Running, c.Started, c.PID = true, true, pid
+		}
+		h.step(engine.ContainerStarted{Task: task, PID: pid, Err: err}, true)
+	case engine.ProbeContainer:
+		h.step(engine.ContainerProbed{Task: task, Healthy: err == nil, Output: "probed"}, true)
+	case engine.StopContainer:
+		code := 0
+		if c != nil && c.Running {
+			h.ended(c, 0)
+		} else if c != nil {
+			code = c.ExitCode
+		}
+		h.step(engine.ContainerExited{Task: task, Code: code, Err: err}, true)
+	case engine.RemoveContainer:
+		if err == nil {
+			delete(h.containers, task)
+		}
+		h.step(engine.ContainerRemoved{Task: task, Err: err}, true)
+	default:
+		h.line("fault: %T is not carried out", effect)
+	}
+}
+
+func (h *Harness) ended(c *agent.Found, code int) {
+	c.Running, c.PID, c.ExitCode, c.Finished = false, 0, code, state.Wall(h.Now.UnixNano())
+}
+
+// commit appends an entry to the log and delivers it.
+func (h *Harness) commit(e state.Entry) {
+	index := uint64(len(h.log)) + 1
+	committed := engine.Committed{Index: index, Entry: e}
+	h.log = append(h.log, committed)
+	changes := e.Changes
+	if e.Base != h.store.Index() {
+		changes = nil
+		h.came = append(h.came, "nothing: it was decided on another state")
+	}
+	delta := h.store.Apply(index, changes)
+	h.came = append(h.came, h.Names.Delta(&delta)...)
+	h.step(committed, true)
+}
+
+func (h *Harness) report(faults []string) {
+	for _, f := range faults {
+		h.line("fault: contract %s", f)
+	}
+}
+
+func (h *Harness) line(format string, args ...any) {
+	h.lines = append(h.lines, fmt.Sprintf(format, args...))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
