@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/moby/moby/api/types/registry"
@@ -15,6 +16,19 @@ import (
 type serviceBody struct {
 	swarm.ServiceSpec
 	Networks []swarm.NetworkAttachmentConfig
+}
+
+// UnmarshalJSON reads the two apart, so that errors name the fields of a spec.
+func (b *serviceBody) UnmarshalJSON(data []byte) error {
+	if err := json.Unmarshal(data, &b.ServiceSpec); err != nil {
+		return err
+	}
+	var old struct {
+		Networks []swarm.NetworkAttachmentConfig
+	}
+	err := json.Unmarshal(data, &old)
+	b.Networks = old.Networks
+	return err
 }
 
 func readService(w http.ResponseWriter, r *http.Request) (swarm.ServiceSpec, error) {

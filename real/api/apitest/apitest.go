@@ -60,7 +60,7 @@ func Run(t *testing.T, target Target, file string) {
 		if target.Script != nil {
 			kind := ""
 			d.MaybeScanArgs(t, "engine", &kind)
-			_, sentence, _ := strings.Cut(strings.TrimSpace(d.Expected), " ")
+			_, sentence, _ := strings.Cut(strings.TrimSuffix(d.Expected, "\n"), " ")
 			target.Script(kind, sentence)
 		}
 		answer, err := target.do(d.Input)
