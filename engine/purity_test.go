@@ -90,11 +90,21 @@ func impurities(pkgs []*packages.Package) []string {
 	return found
 }
 
+// unordered are the functions that may range over a map, each with the reason
+// for which nobody can see the order.
+func unordered() map[string]string {
+	return map[string]string{
+		"state.freeze":     "Snapshot.WriteTo sorts, away from the store: a snapshot must not stop the world",
+		"impure.unordered": "planted",
+	}
+}
+
 // A purity looks through one file.
 type purity struct {
-	pkg    *packages.Package
-	sorted map[ast.Expr]bool // arguments of slices.Sorted
-	found  []string
+	pkg      *packages.Package
+	function string            // that is being looked through, as package.name
+	sorted   map[ast.Expr]bool // arguments of slices.Sorted
+	found    []string
 }
 
 func (p *purity) fault(at token.Pos, format string, args ...any) {
@@ -120,6 +130,8 @@ func (p *purity) variables(file *ast.File) {
 
 func (p *purity) visit(n ast.Node) bool {
 	switch n := n.(type) {
+	case *ast.FuncDecl:
+		p.function = p.pkg.Name + "." + n.Name.Name
 	case *ast.GoStmt:
 		p.fault(n.Pos(), "go statement")
 	case *ast.SelectStmt:
@@ -130,7 +142,7 @@ func (p *purity) visit(n ast.Node) bool {
 		p.fault(n.Pos(), "channel type")
 	case *ast.RangeStmt:
 		if tv, ok := p.pkg.TypesInfo.Types[n.X]; ok {
-			if _, isMap := tv.Type.Underlying().(*types.Map); isMap {
+			if _, isMap := tv.Type.Underlying().(*types.Map); isMap && unordered()[p.function] == "" {
 				p.fault(n.Pos(), "range over a map: iterate sorted keys")
 			}
 		}
@@ -182,15 +194,16 @@ func impure(fn *types.Func) bool {
 	if fn.Pkg() == nil {
 		return false
 	}
+	function := fn.Signature().Recv() == nil // not a method
 	switch fn.Pkg().Path() {
 	case "time":
 		switch fn.Name() {
 		case "Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "LoadLocation":
-			return true
+			return function
 		}
-		return fn.Name() == "Local" && fn.Signature().Recv() != nil
+		return fn.Name() == "Local" && !function
 	case "math/rand/v2": // package functions draw from the runtime; methods on a seeded source do not
-		return fn.Signature().Recv() == nil && !strings.HasPrefix(fn.Name(), "New")
+		return function && !strings.HasPrefix(fn.Name(), "New")
 	case "math/rand", "crypto/rand", "hash/maphash", "os", "log", "log/slog", "net", "net/http", "sync", "sync/atomic":
 		return true
 	case "runtime":

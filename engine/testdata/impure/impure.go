@@ -26,11 +26,20 @@ func spawn(m map[string]int) {
 	}
 	_ = slices.Collect(maps.Keys(m)) // want maps.Keys outside slices.Sorted
 	_ = slices.Sorted(maps.Keys(m))
-	_ = time.Now()        // want time.Now is impure
+	at := time.Now()      // want time.Now is impure
+	_ = at.Local()        // want time.Time).Local is impure
 	_ = rand.IntN(3)      // want math/rand/v2.IntN is impure
 	_ = os.Getenv("HOME") // want os.Getenv is impure
 	var mu sync.Mutex
 	mu.Lock() // want sync.Mutex).Lock is impure
 	_ = rand.New(rand.NewPCG(1, 2)).IntN(3)
 	_ = errFine
+	_ = at.After(at)
+}
+
+func unordered(m map[string]int) (sum int) {
+	for _, n := range m {
+		sum += n
+	}
+	return sum
 }
