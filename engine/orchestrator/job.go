@@ -16,9 +16,7 @@ func (p *pass) replicatedJob(s *state.Service) {
 	concurrent, total := jobSize(s)
 	j := p.jobs[s.ID]
 	if j == nil || j.iteration != s.JobIteration {
-		if j = p.resumeJob(s); j == nil {
-			return
-		}
+		j = p.resumeJob(s)
 	}
 	for uint64(len(j.busy)) < concurrent && j.next < total {
 		if p.d.Full() {
@@ -50,16 +48,13 @@ func jobSize(s *state.Service) (concurrent, total uint64) {
 	return concurrent, total
 }
 
-// resumeJob looks at all slots: tasks of earlier runs are removed, those of this
-// run counted. It returns nil when the draft is full.
+// resumeJob counts the tasks of the job's present run. Those of earlier runs were
+// removed when every slot was looked at.
 func (p *pass) resumeJob(s *state.Service) *job {
-	if !p.everySlot(s.ID) {
-		return nil
-	}
 	j := &job{iteration: s.JobIteration, busy: map[state.SlotKey]bool{}}
-	for _, key := range p.keysOf(s.ID) {
-		v := p.view(s, s.ID, key)
-		for _, t := range v.tasks {
+	for key, tasks := range p.d.Slots(s.ID) {
+		v := slot{pass: p, service: s, ref: slotRef{s.ID, key}, tasks: tasks} // only looks
+		for _, t := range tasks {
 			if t.JobIteration == s.JobIteration {
 				j.next = max(j.next, key.Number+1)
 			}

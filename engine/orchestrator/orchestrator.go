@@ -25,10 +25,11 @@ type Orchestrator struct {
 
 	rollouts map[state.ServiceID]*rollout
 	jobs     map[state.ServiceID]*job
-	globals  queue[state.ServiceID]   // services that run on every node
-	uses     map[templateRef]int      // tasks made from each template
-	deep     map[state.ServiceID]bool // services of which every slot is to be looked at
-	swept    map[state.ServiceID]bool // services whose abandoned slots are to lose their history
+	plans    map[state.ServiceID]*plan
+	globals  queue[state.ServiceID]            // services that run on every node
+	uses     map[templateRef]int               // tasks made from each template
+	deep     map[state.ServiceID]state.SlotKey // services of which every slot is to be looked at, from which on
+	swept    map[state.ServiceID]bool          // services whose abandoned slots are to lose their history
 
 	constraints map[templateRef][]state.Constraint
 }
@@ -53,8 +54,9 @@ func New(d *state.Draft, now time.Time, wall state.Wall) *Orchestrator {
 		lost:        map[state.NodeID]time.Time{},
 		rollouts:    map[state.ServiceID]*rollout{},
 		jobs:        map[state.ServiceID]*job{},
+		plans:       map[state.ServiceID]*plan{},
 		uses:        map[templateRef]int{},
-		deep:        map[state.ServiceID]bool{},
+		deep:        map[state.ServiceID]state.SlotKey{},
 		swept:       map[state.ServiceID]bool{},
 		constraints: map[templateRef][]state.Constraint{},
 	}
@@ -64,16 +66,17 @@ func New(d *state.Draft, now time.Time, wall state.Wall) *Orchestrator {
 	}
 	for s := range d.Services() {
 		o.meet(s)
-		o.markDeep(s.ID)
-		for _, t := range d.Templates(s.ID) {
-			o.litter.push(templateRef{s.ID, t.Version})
+	}
+	for _, id := range d.ServicesWithTemplates() { // those of services removed too
+		o.markDeep(id)
+		for _, t := range d.Templates(id) {
+			o.litter.push(templateRef{id, t.Version})
 		}
 	}
-	for t := range d.Tasks() {
-		o.uses[templateRef{t.Service, t.Template}]++
-		if d.Service(t.Service) == nil {
-			o.markDeep(t.Service)
-			o.litter.push(templateRef{t.Service, t.Template})
+	for _, id := range d.ServicesWithTasks() {
+		o.markDeep(id)
+		for t := range d.TasksOf(id) {
+			o.uses[templateRef{id, t.Template}]++
 		}
 	}
 	return o
@@ -132,6 +135,9 @@ func (o *Orchestrator) observeService(s state.Diff[state.Service]) {
 		o.services.push(after.ID)
 		o.rolls.push(after.ID)
 	}
+	if before.JobIteration != after.JobIteration {
+		o.markDeep(after.ID)
+	}
 }
 
 // foreign reports whether somebody else wrote the update: the orchestrator's own
@@ -167,11 +173,12 @@ func (o *Orchestrator) forget(s *state.Service) {
 	o.globals.remove(s.ID)
 	delete(o.rollouts, s.ID)
 	delete(o.jobs, s.ID)
+	delete(o.plans, s.ID)
 	delete(o.swept, s.ID)
 }
 
 func (o *Orchestrator) markDeep(id state.ServiceID) {
-	o.deep[id] = true
+	o.deep[id] = state.SlotKey{}
 	o.services.push(id)
 	o.rolls.push(id)
 }

@@ -31,14 +31,17 @@ func (v *slot) reap() {
 		v.tasks[i] = nil
 	}
 	v.tasks = slices.DeleteFunc(v.tasks, func(t *state.Task) bool { return t == nil })
-	keep := v.keep()
-	if keep < 0 || len(v.tasks) <= keep {
+	limit := retention(v.d.Cluster())
+	if limit < 0 || int64(len(v.tasks)) <= limit {
 		return
 	}
-	last := v.last() // what says that an empty slot stays empty is never reaped
-	surplus := len(v.tasks) - keep
+	surplus := int64(len(v.tasks)) - max(limit, v.telling())
+	var teller *state.Task // what says that an empty slot stays empty is never reaped
+	if !v.lively() {
+		teller = v.last()
+	}
 	v.tasks = slices.DeleteFunc(v.tasks, func(t *state.Task) bool {
-		if surplus == 0 || alive(t) || !ended(t) || t == last && !v.lively() {
+		if surplus <= 0 || alive(t) || !ended(t) || t == teller {
 			return false
 		}
 		surplus--
@@ -49,20 +52,22 @@ func (v *slot) reap() {
 
 func (v *slot) lively() bool { return slices.ContainsFunc(v.tasks, alive) }
 
-// keep is how many tasks of the slot are kept, negative for all. A limit on
-// restarts is reckoned from history, which is therefore kept for as long.
-func (v *slot) keep() int {
-	limit := retention(v.d.Cluster())
-	if limit < 0 {
-		return -1
+// telling is how many tasks of the slot must be kept because limits on restarts
+// are reckoned from them.
+func (v *slot) telling() int64 {
+	if v.service == nil {
+		return 0
 	}
-	if v.service != nil {
-		policy := policyOf(v.service, v.d.Template(v.service.ID, v.service.Template))
-		if policy.attempts > 0 {
-			limit = max(limit, int64(min(policy.attempts, 1<<31))+1)
+	most := uint64(0)
+	for i, t := range v.tasks {
+		if i == 0 || t.Template != v.tasks[i-1].Template {
+			most = max(most, policyOf(v.service, v.d.Template(t.Service, t.Template)).attempts)
 		}
 	}
-	return int(min(limit, 1<<31))
+	if most == 0 {
+		return 0
+	}
+	return int64(min(most, 1<<31)) + 1
 }
 
 // collect deletes a template that no task is made from and no service will make

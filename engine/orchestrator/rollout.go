@@ -40,11 +40,20 @@ func isUnderWay(u swarm.UpdateState) bool {
 	return u == swarm.UpdateStateUpdating || u == swarm.UpdateStateRollbackStarted
 }
 
+func isRollback(u swarm.UpdateState) bool {
+	switch u {
+	case swarm.UpdateStateRollbackStarted, swarm.UpdateStateRollbackPaused, swarm.UpdateStateRollbackCompleted:
+		return true
+	default:
+		return false
+	}
+}
+
 // configOf returns the configuration of the service's present update, with
 // nothing left to guess.
 func configOf(s *state.Service) swarm.UpdateConfig {
 	config := s.Spec.UpdateConfig
-	if s.Update != nil && s.Update.State == swarm.UpdateStateRollbackStarted {
+	if s.Update != nil && isRollback(s.Update.State) {
 		config = s.Spec.RollbackConfig
 	}
 	if config == nil {
@@ -87,8 +96,8 @@ func (p *pass) resume(s *state.Service) *rollout {
 		watched:  map[state.TaskID]time.Time{},
 		last:     p.now,
 	}
-	for _, key := range p.keysOf(s.ID) {
-		v := p.view(s, s.ID, key)
+	for key, tasks := range p.d.Slots(s.ID) {
+		v := &slot{pass: p, service: s, ref: slotRef{s.ID, key}, tasks: tasks} // only looks
 		if v.stale() {
 			r.enqueue(v)
 		}
@@ -251,6 +260,7 @@ func (p *pass) move(s *state.Service, r *rollout, key state.SlotKey) {
 	how := successor{template: s.Template, rollout: true}
 	if first {
 		v.tasks = append(v.tasks, p.create(s, key, v.tasks, how))
+		v.prune()
 	} else {
 		for i, t := range v.tasks {
 			if alive(t) {

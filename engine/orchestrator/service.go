@@ -9,14 +9,11 @@ import (
 
 // service looks at a service as a whole: how many slots it has and should have.
 func (p *pass) service(id state.ServiceID) {
-	s := p.d.Service(id)
-	if s == nil || p.deep[id] {
-		if !p.everySlot(id) {
-			return
-		}
-		delete(p.deep, id)
+	if _, ok := p.deep[id]; ok && !p.everySlot(id) {
+		return
 	}
-	if s = p.d.Service(id); s == nil {
+	s := p.d.Service(id)
+	if s == nil {
 		return
 	}
 	mode := s.Spec.Mode
@@ -30,26 +27,29 @@ func (p *pass) service(id state.ServiceID) {
 	}
 }
 
-// everySlot looks at every slot that has a task. It reports false, and has the
-// service looked at again, when the draft is full.
+// everySlot looks at every slot that has a task. When the draft is full it
+// reports false, and the service is looked at again from there on.
 func (p *pass) everySlot(id state.ServiceID) bool {
-	for _, key := range p.keysOf(id) {
+	for key := range p.d.SlotsFrom(id, p.deep[id]) {
 		if p.d.Full() {
+			p.deep[id] = key
 			p.services.push(id)
 			return false
 		}
 		p.slot(id, key)
 	}
+	delete(p.deep, id)
 	return true
 }
 
-// keysOf returns the slots of a service that have a task, in order.
-func (p *pass) keysOf(id state.ServiceID) []state.SlotKey {
-	var keys []state.SlotKey
-	for key := range p.d.Slots(id) {
-		keys = append(keys, key)
-	}
-	return keys
+// A plan is how a replicated service comes to have as many slots as it should. It
+// is carried out over as many drafts as it takes: nothing but a change of the
+// service's spec, which makes a new one, changes how many slots it has.
+type plan struct {
+	version uint64          // of the spec
+	leaving []state.SlotKey // slots to be removed, and those whose history is
+	have    uint64
+	next    uint64 // the first number that may be free
 }
 
 // replicated gives a service as many slots as it should have.
@@ -58,85 +58,102 @@ func (p *pass) replicated(s *state.Service) {
 	if r := s.Spec.Mode.Replicated; r != nil && r.Replicas != nil {
 		want = *r.Replicas
 	}
-	occupied := map[uint64]bool{}
-	var slots []*slot
-	for _, key := range p.keysOf(s.ID) {
-		v := p.view(s, s.ID, key)
+	todo := p.plans[s.ID]
+	if todo == nil || todo.version != s.SpecVersion {
+		todo = p.plan(s, want)
+		p.plans[s.ID] = todo
+	}
+	for len(todo.leaving) > 0 && !p.d.Full() {
+		v := p.view(s, s.ID, todo.leaving[0])
+		todo.leaving = todo.leaving[1:]
 		if v.occupied() {
-			occupied[key.Number] = true
-			slots = append(slots, v)
-		} else if p.swept[s.ID] {
+			v.remove()
+		} else {
 			v.dismiss()
 			v.reap()
 		}
 	}
-	delete(p.swept, s.ID)
-	have := uint64(len(slots))
-	if have > want {
-		p.shrink(slots, int(want))
-	}
-	for number := uint64(1); have < want; number++ {
-		if occupied[number] {
-			continue
+	for ; todo.have < want && !p.d.Full(); todo.next++ {
+		v := p.view(s, s.ID, state.SlotKey{Number: todo.next})
+		if !v.occupied() {
+			v.succeed(successor{template: s.Template}, 0)
+			todo.have++
 		}
-		if p.d.Full() {
-			p.services.push(s.ID)
-			return
-		}
-		v := p.view(s, s.ID, state.SlotKey{Number: number})
-		v.succeed(successor{template: s.Template}, 0)
-		have++
 	}
+	if len(todo.leaving) > 0 || todo.have < want {
+		p.services.push(s.ID)
+		return
+	}
+	delete(p.plans, s.ID)
 }
 
-// shrink removes all slots but so many: those that do not run go first, then
-// those on the nodes that have the most of them.
-func (p *pass) shrink(slots []*slot, keep int) {
-	type candidate struct {
-		*slot
-		running bool
-		rank    int // how many of the service's are before it on its node
-	}
-	candidates := make([]candidate, len(slots))
+// plan looks at all slots of a service: what it has, and what is to go.
+func (p *pass) plan(s *state.Service, want uint64) *plan {
+	todo := &plan{version: s.SpecVersion, next: 1}
+	var candidates []candidate
 	onNode := map[state.NodeID]int{}
-	for i, v := range slots {
-		candidates[i].slot = v
-		for _, t := range v.tasks {
-			if alive(t) && t.Status.State == state.TaskRunning {
-				candidates[i].running = true
-				candidates[i].rank = onNode[t.Node]
-				onNode[t.Node]++
-				break
-			}
+	for key, tasks := range p.d.Slots(s.ID) {
+		v := slot{pass: p, service: s, ref: slotRef{s.ID, key}, tasks: tasks} // only looks
+		if v.occupied() {
+			candidates = append(candidates, v.candidate(onNode))
+		} else if p.swept[s.ID] {
+			todo.leaving = append(todo.leaving, key)
 		}
 	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int {
-		if a.running != b.running {
-			if a.running {
-				return -1
-			}
-			return 1
+	delete(p.swept, s.ID)
+	todo.have = uint64(len(candidates))
+	if todo.have > want {
+		slices.SortStableFunc(candidates, compareCandidates)
+		for _, c := range candidates[want:] {
+			todo.leaving = append(todo.leaving, c.key)
 		}
-		return cmp.Compare(a.rank, b.rank)
-	})
-	for _, c := range candidates[keep:] {
-		if p.d.Full() {
-			p.services.push(c.service.ID)
-			return
-		}
-		c.remove()
+		todo.have = want
 	}
+	return todo
+}
+
+// A candidate is a slot that may be removed.
+type candidate struct {
+	key  state.SlotKey
+	idle bool // it does not run
+	rank int  // how many of the service's are before it on its node
+}
+
+func (v *slot) candidate(onNode map[state.NodeID]int) candidate {
+	c := candidate{key: v.ref.key, idle: true}
+	for _, t := range v.tasks {
+		if alive(t) && t.Status.State == state.TaskRunning {
+			c.idle, c.rank = false, onNode[t.Node]
+			onNode[t.Node]++
+			break
+		}
+	}
+	return c
+}
+
+// compareCandidates puts last what is to be removed first: slots that do not
+// run, then those on the nodes that have the most of them.
+func compareCandidates(a, b candidate) int {
+	if a.idle != b.idle {
+		if b.idle {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(a.rank, b.rank)
 }
 
 // remove takes the slot away from its service. What has ended stays as history,
-// except the task that says that the slot stays empty.
+// except tasks that say that a slot stays empty.
 func (v *slot) remove() {
-	last := v.last()
-	held := !v.lively()
 	for i, t := range v.tasks {
-		if alive(t) || held && t == last {
+		if alive(t) {
 			v.tasks[i] = v.desire(t, state.TaskRemove)
 		}
+	}
+	for v.occupied() {
+		last := slices.Index(v.tasks, v.last())
+		v.tasks[last] = v.desire(v.tasks[last], state.TaskRemove)
 	}
 	v.reap()
 	if r := v.rollouts[v.ref.service]; r != nil {
@@ -150,7 +167,7 @@ func (p *pass) global(s *state.Service) {
 	for n := range p.d.Nodes() {
 		p.slots.push(slotRef{s.ID, state.SlotKey{Node: n.ID}})
 	}
-	for _, key := range p.keysOf(s.ID) {
+	for key := range p.d.Slots(s.ID) {
 		p.slots.push(slotRef{s.ID, key})
 	}
 }

@@ -31,7 +31,7 @@ func (p *pass) slot(id state.ServiceID, key state.SlotKey) {
 	}
 	v := p.view(s, id, key)
 	v.abandon()
-	if s == nil {
+	if s == nil || isGlobal(s) && p.d.Node(key.Node) == nil {
 		v.dismiss()
 	} else {
 		v.rerun()
@@ -189,6 +189,9 @@ func (v *slot) succeed(how successor, delay time.Duration) {
 	if delay > 0 {
 		v.due[t.ID] = v.now.Add(delay)
 	}
+	if how.held {
+		v.deadlines.add(v.readyAt(t), cause{slot: v.ref})
+	}
 }
 
 // served reports whether the slot can do without a successor of t: a task of the
@@ -280,11 +283,7 @@ func (v *slot) promote() {
 		if t.Desired != state.TaskReady {
 			continue
 		}
-		at := v.dueOf(t)
-		if !v.now.Before(at) && v.stopping(t) != nil {
-			at = v.patienceOf(t)
-		}
-		if v.now.Before(at) {
+		if at := v.readyAt(t); v.now.Before(at) {
 			v.deadlines.add(at, cause{slot: v.ref})
 			continue
 		}
@@ -292,6 +291,15 @@ func (v *slot) promote() {
 		delete(v.due, t.ID)
 		delete(v.patience, t.ID)
 	}
+}
+
+// readyAt is when the task may start, or is to be looked at again.
+func (v *slot) readyAt(t *state.Task) time.Time {
+	at := v.dueOf(t)
+	if !v.now.Before(at) && v.stopping(t) != nil {
+		return v.patienceOf(t)
+	}
+	return at
 }
 
 // dueOf is when the task's restart delay ends.
@@ -336,10 +344,8 @@ func (v *slot) stopping(t *state.Task) *state.Task {
 // occupied reports whether the slot counts as one of the service's: it has a
 // wanted task, or its last one has ended and may not be restarted.
 func (v *slot) occupied() bool {
-	for i := len(v.tasks) - 1; i >= 0; i-- {
-		if alive(v.tasks[i]) {
-			return true
-		}
+	if v.lively() {
+		return true
 	}
 	last := v.last()
 	return last != nil && !policyOf(v.service, v.d.Template(last.Service, last.Template)).allows(last, v.tasks)
