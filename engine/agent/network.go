@@ -34,7 +34,7 @@ type network struct {
 	failures int // of plans, one after another
 	retryAt  time.Time
 
-	endpoints map[state.TaskID]*task
+	endpoints []*task // by ID
 	addresses map[netip.Addr]state.TaskID
 	sockets   map[socket]int // how many tasks publish a port
 	lastAddr  netip.Addr
@@ -51,12 +51,16 @@ type socket struct {
 func newNetwork(gateway netip.Prefix) network {
 	return network{
 		gateway:   gateway,
-		endpoints: make(map[state.TaskID]*task),
 		addresses: make(map[netip.Addr]state.TaskID),
 		sockets:   make(map[socket]int),
 		lastAddr:  gateway.Addr(),
 		lastPort:  hostPortFirst - 1,
 	}
+}
+
+// endpoint returns where a task's endpoint is, or would be, in the list.
+func (n *network) endpoint(id state.TaskID) (int, bool) {
+	return slices.BinarySearchFunc(n.endpoints, id, func(t *task, id state.TaskID) int { return cmp.Compare(t.id, id) })
 }
 
 // upcoming is the generation that will have what changes now.
@@ -122,7 +126,9 @@ func (a *Agent) enter(t *task, address netip.Addr) {
 	n := &a.network
 	t.address = address
 	t.joined = n.upcoming()
-	n.endpoints[t.id] = t
+	if i, found := n.endpoint(t.id); !found {
+		n.endpoints = slices.Insert(n.endpoints, i, t)
+	}
 	n.addresses[address] = t.id
 	for _, p := range t.plan.Ports {
 		n.sockets[socketOf(p)]++
@@ -146,7 +152,9 @@ func (a *Agent) leave(t *task) {
 			delete(n.sockets, s)
 		}
 	}
-	delete(n.endpoints, t.id)
+	if i, found := n.endpoint(t.id); found {
+		n.endpoints = slices.Delete(n.endpoints, i, i+1)
+	}
 	t.address, t.serving = netip.Addr{}, false
 }
 
@@ -175,9 +183,8 @@ func (a *Agent) serve(t *task, serving bool) bool {
 func (a *Agent) endpoints() []Endpoint {
 	n := &a.network
 	list := make([]Endpoint, 0, len(n.endpoints))
-	for _, id := range slices.Sorted(maps.Keys(n.endpoints)) {
-		t := n.endpoints[id]
-		list = append(list, Endpoint{Task: id, Address: t.address, Serving: t.serving, Ports: t.plan.Ports})
+	for _, t := range n.endpoints {
+		list = append(list, Endpoint{Task: t.id, Address: t.address, Serving: t.serving, Ports: t.plan.Ports})
 	}
 	return list
 }
@@ -214,7 +221,8 @@ func (a *Agent) Networked(generation uint64, failed map[state.TaskID]string, err
 		a.mark(t)
 	}
 	for _, id := range slices.Sorted(maps.Keys(failed)) {
-		again = again || n.endpoints[id] != nil && !rejected[id]
+		_, wanted := n.endpoint(id)
+		again = again || wanted && !rejected[id]
 	}
 	if !again {
 		n.failures, n.retryAt = 0, time.Time{}
