@@ -71,14 +71,28 @@ func (k *kernel) ensureBridge(gateway netip.Prefix) error {
 	return nil
 }
 
+// removeBridge takes the bridge away. An interface of that name that is none is
+// somebody else's.
+func (k *kernel) removeBridge() error {
+	link, err := k.findLink(k.config.Bridge)
+	if err != nil {
+		return err
+	}
+	if _, is := link.(*netlink.Bridge); !is {
+		return nil
+	}
+	return k.removeLink(k.config.Bridge)
+}
+
 // bridgeDifference tells what ensureBridge would change.
 func (k *kernel) bridgeDifference(gateway netip.Prefix) ([]string, error) {
 	link, err := k.findLink(k.config.Bridge)
 	if err != nil {
 		return nil, err
 	}
+	_, is := link.(*netlink.Bridge)
 	if !gateway.IsValid() {
-		if link != nil {
+		if is {
 			return []string{fmt.Sprintf("the bridge %s is there and should not be", k.config.Bridge)}, nil
 		}
 		return nil, nil
@@ -87,7 +101,7 @@ func (k *kernel) bridgeDifference(gateway netip.Prefix) ([]string, error) {
 		return []string{fmt.Sprintf("the bridge %s is missing", k.config.Bridge)}, nil
 	}
 	var lines []string
-	if _, is := link.(*netlink.Bridge); !is {
+	if !is {
 		return []string{fmt.Sprintf("the interface %s is not a bridge", k.config.Bridge)}, nil
 	}
 	if link.Attrs().Index != k.bridge && k.bridge != 0 {

@@ -20,15 +20,16 @@ import (
 )
 
 const (
-	innerName  = "eth0" // the interface as the container sees it
-	vethPrefix = "ve"
+	innerName     = "eth0" // the interface as the container sees it
+	vethPrefix    = "ve"   // of the host's end
+	vethNameBytes = 14     // 15 are all that a name may have
 )
 
-// vethName is the host's end of a task's interface: 15 bytes is all that a name
-// may have, so it is a digest; the link's alias has the task in full.
+// vethName is the host's end of a task's interface. Too short for the task, it is
+// a digest; the link's alias has the task in full.
 func vethName(task state.TaskID) string {
 	sum := sha256.Sum256([]byte(task))
-	return vethPrefix + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:])[:12])
+	return vethPrefix + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:])[:vethNameBytes-len(vethPrefix)])
 }
 
 func (k *kernel) alias(task state.TaskID) string { return k.config.Bridge + "/" + string(task) }
@@ -172,7 +173,7 @@ func (s seen) differences(e endpoint, bridge int, alias string) []string {
 	}{
 		{!s.loopback, "its loopback interface is down"},
 		{outer.Alias != alias, "its interface does not name it"},
-		{outer.MasterIndex != bridge, "its interface is not on the bridge"},
+		{outer.MasterIndex != bridge || bridge == 0, "its interface is not on the bridge"},
 		{!s.isolated, "its bridge port is not isolated"},
 		{outer.Flags&net.FlagUp == 0, "the host's end of its interface is down"},
 		{inner.Flags&net.FlagUp == 0, "its interface is down"},
@@ -329,9 +330,14 @@ func (k *kernel) strays(wanted map[state.TaskID]endpoint) (files, links []string
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot list the interfaces of the host: %w", err)
 	}
+	bridge := k.bridgeIndex()
 	for _, l := range present {
-		if l.Type() == "veth" && strings.HasPrefix(l.Attrs().Alias, k.config.Bridge+"/") && !expected[l.Attrs().Name] {
-			links = append(links, l.Attrs().Name)
+		a := l.Attrs()
+		// One that was made and has not been given its alias is told by its place.
+		ours := strings.HasPrefix(a.Alias, k.config.Bridge+"/") ||
+			bridge != 0 && a.MasterIndex == bridge && len(a.Name) == vethNameBytes && strings.HasPrefix(a.Name, vethPrefix)
+		if l.Type() == "veth" && ours && !expected[a.Name] {
+			links = append(links, a.Name)
 		}
 	}
 	slices.Sort(files)

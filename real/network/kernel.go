@@ -87,7 +87,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	if !w.gateway.IsValid() {
 		k.gateway = netip.Prefix{}
 		k.bridge = 0
-		errs = append(errs, k.removeLink(k.config.Bridge))
+		errs = append(errs, k.removeBridge())
 	}
 	return failed, errors.Join(errs...)
 }
@@ -157,7 +157,7 @@ func (k *kernel) remove() error {
 	for _, name := range files {
 		errs = append(errs, removeNamespace(filepath.Join(k.config.NetnsDir, name)))
 	}
-	errs = append(errs, k.removeLink(k.config.Bridge))
+	errs = append(errs, k.removeBridge())
 	if err := os.Remove(k.config.NetnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("cannot remove the directory of network namespaces: %w", err))
 	}

@@ -35,7 +35,8 @@ type lab struct {
 const (
 	hostAddress   = "192.0.2.1"
 	clientAddress = "192.0.2.2"
-	patience      = 5 * time.Second // for what must happen; nothing waits for it to pass
+	patience      = 5 * time.Second        // for what must happen; nothing waits for it to pass
+	silence       = 300 * time.Millisecond // after which what must not happen has not
 )
 
 func newLab(t testing.TB) *lab {
@@ -318,9 +319,13 @@ func hostOf(a net.Addr) string {
 
 // dial connects from a namespace.
 func (l *lab) dial(ns netns.NsHandle, network, address string) (net.Conn, error) {
+	return l.dialFor(patience, ns, network, address)
+}
+
+func (l *lab) dialFor(d time.Duration, ns netns.NsHandle, network, address string) (net.Conn, error) {
 	var c net.Conn
 	err := inside(ns, func() (err error) {
-		c, err = net.DialTimeout(network, address, patience)
+		c, err = net.DialTimeout(network, address, d)
 		return err
 	})
 	if err == nil {
@@ -330,8 +335,10 @@ func (l *lab) dial(ns netns.NsHandle, network, address string) (net.Conn, error)
 }
 
 // say sends a line on a connection and returns the answer.
-func say(c net.Conn) (string, error) {
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+func say(c net.Conn) (string, error) { return sayFor(patience, c) }
+
+func sayFor(d time.Duration, c net.Conn) (string, error) {
+	if err := c.SetDeadline(time.Now().Add(d)); err != nil {
 		return "", err
 	}
 	if _, err := fmt.Fprintln(c, "who are you?"); err != nil {
@@ -345,11 +352,16 @@ func say(c net.Conn) (string, error) {
 // "refused" if nobody takes the connection, "silence" if nothing comes back.
 func (l *lab) ask(ns netns.NsHandle, network, address string) string {
 	l.t.Helper()
-	c, err := l.dial(ns, network, address)
+	return l.askFor(patience, ns, network, address)
+}
+
+func (l *lab) askFor(d time.Duration, ns netns.NsHandle, network, address string) string {
+	l.t.Helper()
+	c, err := l.dialFor(d, ns, network, address)
 	if err == nil {
 		defer c.Close()
 		var answer string
-		if answer, err = say(c); err == nil {
+		if answer, err = sayFor(d, c); err == nil {
 			return answer
 		}
 	}
@@ -357,8 +369,6 @@ func (l *lab) ask(ns netns.NsHandle, network, address string) string {
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return "refused"
-	case errors.Is(err, unix.EHOSTUNREACH):
-		return "unreachable"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "silence"
 	}

@@ -2,8 +2,13 @@ package network
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 )
 
@@ -93,5 +98,133 @@ func TestConnectionsAreBalanced(t *testing.T) {
 				t.Errorf("%s: of 12 connections %s took %d, want 4 (%v)", c.address, name, count[name], count)
 			}
 		}
+	}
+}
+
+// Nobody gets at a container but by its published ports: not its neighbours, not
+// a client that knows the subnet, not with a false address.
+func TestContainersAreIsolated(t *testing.T) {
+	l := newLab(t)
+	l.website()
+	for _, c := range []struct {
+		what    string
+		from    netns.NsHandle
+		address string
+		want    string
+	}{
+		{"a neighbour, directly", l.task("web.2"), "172.20.0.2:80", "silence"},
+		{"a client, directly", l.client, "172.20.0.2:80", "silence"},
+		{"the host, directly", l.host, "172.20.0.2:80", "web.1 172.20.0.1"},
+	} {
+		if got := l.askFor(silence, c.from, "tcp4", c.address); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.what, got, c.want)
+		}
+	}
+	l.serve(l.host, "host", 6000)
+	if got := l.ask(l.task("web.1"), "udp4", "172.20.0.1:6000"); got != "host 172.20.0.2" {
+		t.Errorf("a container speaks to the host: got %q", got)
+	}
+	l.in(l.task("web.1"), func(h *netlink.Handle) error {
+		link, err := h.LinkByName(innerName)
+		if err != nil {
+			return err
+		}
+		if err := ensureAddress(h, link, netip.MustParsePrefix("10.66.0.1/32"), false); err != nil {
+			return err
+		}
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(netip.MustParsePrefix("172.20.0.1/32")), Src: net.ParseIP("10.66.0.1"), Scope: netlink.SCOPE_LINK}
+		return h.RouteAdd(route)
+	})
+	l.in(l.host, func(h *netlink.Handle) error { // so that an answer would find its way
+		link, err := h.LinkByName("swarmd0")
+		if err != nil {
+			return err
+		}
+		return h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(netip.MustParsePrefix("10.66.0.1/32")), Scope: netlink.SCOPE_LINK})
+	})
+	if got := l.askFor(silence, l.task("web.1"), "udp4", "172.20.0.1:6000"); got != "silence" {
+		t.Errorf("a container speaks with a false address: got %q", got)
+	}
+}
+
+// A TCP connection stays with its backend until that is gone; a UDP flow moves
+// at once. A flow that began before its port was published moves too.
+func TestFlowsFollowThePlan(t *testing.T) {
+	l := newLab(t)
+	l.website()
+	tcp, err := l.dial(l.client, "tcp4", hostAddress+":8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp, err := l.dial(l.client, "udp4", hostAddress+":8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := func(c net.Conn) string {
+		line, err := say(c)
+		if err != nil {
+			return err.Error()
+		}
+		return line
+	}
+	if got := answer(tcp) + ", " + answer(udp); got != "web.1 192.0.2.2, web.1 192.0.2.2" {
+		t.Fatalf("got %s", got)
+	}
+	moved := strings.ReplaceAll(website, "publish 8080/tcp 172.20.0.2:80 ", "publish 8080/tcp ")
+	moved = strings.ReplaceAll(moved, "publish 8080/udp 172.20.0.2:80", "publish 8080/udp 172.20.0.3:80")
+	l.must(moved)
+	if got := answer(tcp) + ", " + answer(udp); got != "web.1 192.0.2.2, web.2 192.0.2.2" {
+		t.Errorf("after web.1 has left the map: %s", got)
+	}
+	for range 6 {
+		if got := l.ask(l.client, "tcp4", hostAddress+":8080"); strings.HasPrefix(got, "web.1") {
+			t.Error("a new connection went to web.1")
+		}
+	}
+
+	l.serve(l.host, "host", 9999)
+	early, err := l.dial(l.client, "udp4", hostAddress+":9999")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := answer(early); got != "host 192.0.2.1" && got != "host "+clientAddress {
+		t.Errorf("before it is published: %s", got)
+	}
+	l.must(moved + "publish 9999/udp 172.20.0.4:80")
+	if got := answer(early); got != "web.3 "+clientAddress {
+		t.Errorf("after it is published: %s", got)
+	}
+}
+
+// What is removed is gone, and what remains is not disturbed.
+func TestRemoval(t *testing.T) {
+	l := newLab(t)
+	l.website()
+	l.must("gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\npublish 8080/tcp 172.20.0.2:80")
+	if isNamespace(l.net.Netns("web.2")) {
+		t.Error("the namespace of web.2 is still there")
+	}
+	for address, want := range map[string]string{":8080": "web.1 " + clientAddress, ":9000": "refused", ":7000": "refused"} {
+		if got := l.ask(l.client, "tcp4", hostAddress+address); got != want {
+			t.Errorf("%s: got %q, want %q", address, got, want)
+		}
+	}
+	// An address passes from one task to another in one plan.
+	l.must("gateway 172.20.0.1/16\nendpoint web.9 172.20.0.2\npublish 8080/tcp 172.20.0.2:80")
+	l.serve(l.task("web.9"), "web.9", 80)
+	if got := l.ask(l.client, "tcp4", hostAddress+":8080"); got != "web.9 "+clientAddress {
+		t.Errorf("got %q", got)
+	}
+	l.must("gateway 172.21.0.1/24\nendpoint web.9 172.21.0.9\npublish 8080/tcp 172.21.0.9:80")
+	if got := l.ask(l.client, "tcp4", hostAddress+":8080"); got != "web.9 "+clientAddress {
+		t.Errorf("on another subnet: got %q", got)
+	}
+	l.must("")
+	if err := l.net.Remove(); err != nil {
+		t.Error(err)
+	}
+	l.net.sweep() // has no plan, and makes nothing
+	if _, err := os.Stat(l.config.NetnsDir); err == nil {
+		t.Error("something was made")
 	}
 }
