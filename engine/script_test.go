@@ -29,9 +29,9 @@ import (
 //	tick 5s [node2 …]                 time passes; other nodes named speak every second
 //	exit task1 1                      a container ends by itself
 //	elect / depose / leader node2
-//	hold log|runtime|network          answers wait to be given by the next commands
-//	release log|runtime|network
-//	commit / verified / pulled / created / started / probed / exited / removed / networked [task] [error]
+//	hold log|runtime|network|peers    answers wait to be given by the next commands
+//	release …
+//	commit / verified / returned / pulled / created / started / probed / exited / removed / networked [task|-] [error]
 //	lose                              proposals that wait never commit
 //	append                            the log commits an entry of its own
 //	join node2                        another leader commits a node
@@ -100,7 +100,7 @@ func (s script) command(t *testing.T, d *datadriven.TestData) {
 	case "receive":
 		s.receive(t, d, words)
 	default:
-		if !s.Answer(d.Cmd, s.Names.ID(arg(0)), strings.Join(words[min(1, len(words)):], " ")) {
+		if !s.Answer(d.Cmd, strings.TrimPrefix(s.Names.ID(arg(0)), "-"), strings.Join(words[min(1, len(words)):], " ")) {
 			t.Fatalf("%s: nothing waits for %q", d.Pos, d.Cmd)
 		}
 	}

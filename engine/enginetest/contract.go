@@ -112,6 +112,8 @@ func (c *Contract) event(event engine.Event) {
 		if c.leading {
 			c.pay("verified %d", e.ID)
 		}
+	case engine.Called:
+		c.oweOnce("reply %d", e.Request)
 	case engine.AuthorityCreated:
 		c.pay("authority %s", e.Cluster)
 	case engine.ForwardReturned:
@@ -142,7 +144,7 @@ func (c *Contract) event(event engine.Event) {
 			c.fault("3: network generation %d applied; %d was asked for and %d applied before", e.Generation, c.network, c.applied)
 		}
 		c.applied = e.Generation
-	case engine.Woken, engine.ClockAdjusted, engine.Called, engine.LeaderChanged, engine.Restored, engine.Received, engine.ContainersFound:
+	case engine.Woken, engine.ClockAdjusted, engine.LeaderChanged, engine.Restored, engine.Received, engine.ContainersFound:
 	}
 }
 
@@ -185,7 +187,9 @@ func (c *Contract) effect(effect engine.Effect) {
 			c.fault("3: network generation %d asked for after %d", f.Plan.Generation, c.network)
 		}
 		c.network = f.Plan.Generation
-	case engine.Reply, engine.Publish, engine.Bootstrap, engine.Send:
+	case engine.Reply:
+		c.pay("reply %d", f.Request)
+	case engine.Publish, engine.Bootstrap, engine.Send:
 	}
 }
 

@@ -65,6 +65,10 @@ func TestContractFinds(t *testing.T) {
 		{"a plan of an old generation", "3: network", []stepped{start, do(1, engine.Woken{}, plan(2)), do(1, engine.Woken{}, plan(2))}},
 		{"an order for a task that waits for the same", "3: pulled t", []stepped{start, do(1, engine.Woken{}, pull), do(1, engine.Woken{}, pull)}},
 		{"a stop while one is under way", "3: exited t", []stepped{start, do(1, engine.Woken{}, stop), do(1, engine.Woken{}, stop)}},
+		{"a call answered twice", "3: reply 1", []stepped{
+			start, do(1, engine.Called{Request: 1}, engine.Reply{Request: 1}), do(1, engine.Woken{}, engine.Reply{Request: 1}),
+		}},
+		{"a call passed on and answered by nobody", "3: returned 1", []stepped{start, do(1, engine.ForwardReturned{Request: 1})}},
 		{"the log goes back", "4: index", []stepped{start, do(1, engine.Committed{Index: 2}), do(1, engine.Committed{Index: 2})}},
 		{"elected twice", "4: elected", []stepped{start, elected, elected}},
 		{"deposed without having led", "4: deposed", []stepped{start, do(1, engine.Deposed{})}},

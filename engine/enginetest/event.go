@@ -23,6 +23,8 @@ func kindOf(effect engine.Effect) string {
 		return "commit"
 	case engine.Verify:
 		return "verified"
+	case engine.Forward:
+		return "returned"
 	case engine.PullImage:
 		return "pulled"
 	case engine.CreateContainer:
@@ -49,6 +51,8 @@ func sortOf(effect engine.Effect) string {
 		return HoldLog
 	case engine.ApplyNetwork:
 		return HoldNetwork
+	case engine.Forward:
+		return HoldPeers
 	default:
 		return HoldRuntime
 	}
@@ -106,6 +110,8 @@ func (n *Namer) Event(event engine.Event) string {
 		return fmt.Sprintf("clock-adjusted %s", e.Offset)
 	case engine.Called:
 		return fmt.Sprintf("called %d %s", e.Request, strings.TrimPrefix(fmt.Sprintf("%T", e.Call), "control."))
+	case engine.ForwardReturned:
+		return fmt.Sprintf("returned %d %s", e.Request, n.Answer(e.Answer))
 	case engine.AuthorityCreated:
 		return "authority-created"
 	case engine.Elected:

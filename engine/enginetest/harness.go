@@ -53,6 +53,7 @@ const (
 	HoldLog     = "log"     // commits, elections, confirmations of leadership
 	HoldRuntime = "runtime" // pulls, containers
 	HoldNetwork = "network"
+	HoldPeers   = "peers" // what another manager answers
 )
 
 // eventsMax bounds what one command may lead to: more is a loop.
@@ -110,8 +111,10 @@ func (h *Harness) Call(c control.Call) {
 	h.Step(engine.Called{Request: h.requests, Call: c})
 }
 
-// Elect makes the node the leader of a new term.
+// Elect makes the node the leader of a new term. What an earlier one proposed and
+// has not committed is lost: an election settles it.
 func (h *Harness) Elect() {
+	h.Lose()
 	h.term++
 	h.leading = true
 	h.Step(engine.Elected{Term: h.term})
@@ -188,7 +191,35 @@ func (h *Harness) Take() string {
 	return out
 }
 
-// Faults returns where the contract was broken, or a line that says so.
+// Leading reports whether the node has been told that it leads.
+func (h *Harness) Leading() bool { return h.leading }
+
+// Running are the tasks whose containers run, in order.
+func (h *Harness) Running() []state.TaskID {
+	var running []state.TaskID
+	for id, c := range h.containers {
+		if c.Running {
+			running = append(running, id)
+		}
+	}
+	slices.Sort(running)
+	return running
+}
+
+// Waiting are the kinds of the answers that are owed, oldest first, as
+// [Harness.Answer] names them.
+func (h *Harness) Waiting() []string {
+	var kinds []string
+	for _, e := range h.owed {
+		kinds = append(kinds, kindOf(e))
+	}
+	return kinds
+}
+
+// Owed are the answers that the contract still waits for, by name.
+func (h *Harness) Owed() map[string]int { return h.contract.Owed() }
+
+// Faults returns where the contract was broken since the node last started.
 func (h *Harness) Faults() []string { return h.contract.Faults() }
 
 // Answer answers the oldest effect of a kind that is owed one, as the world does
@@ -281,6 +312,12 @@ func (h *Harness) perform(effect engine.Effect, text string) {
 		h.step(engine.Left{}, true)
 	case engine.Propose:
 		h.commit(f.Entry)
+	case engine.Forward:
+		var answer control.Answer = control.Done{}
+		if err != nil {
+			answer = control.Failed{Kind: control.Unavailable, Message: text}
+		}
+		h.step(engine.ForwardReturned{Request: f.Request, Answer: answer}, true)
 	case engine.Verify:
 		h.step(engine.Verified{ID: f.ID, Err: err}, true)
 	case engine.ApplyNetwork:
