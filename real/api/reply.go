@@ -59,17 +59,19 @@ func begun(w http.ResponseWriter) bool {
 }
 
 // refuse answers with an error in Docker's form. Once an answer has begun the
-// stream can only be broken off, and the log says why.
+// stream can only be broken off, and the log says why. A client that has gone is
+// answered all the same: it may only have ended its half of the connection, and
+// without an answer net/http would tell it that all is well.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // The client has gone.
-	}
+	gone := r.Context().Err() != nil
 	if begun(w) {
-		s.log.Warn("an API answer broke off", "method", r.Method, "path", r.URL.Path, "error", err)
+		if !gone {
+			s.log.Warn("an API answer broke off", "method", r.Method, "path", r.URL.Path, "error", err)
+		}
 		return
 	}
 	status := statusOf(err)
-	if status == http.StatusInternalServerError {
+	if status == http.StatusInternalServerError && !gone {
 		s.log.Warn("an API request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	writeJSON(w, status, common.ErrorResponse{Message: messageOf(err)})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -214,8 +215,27 @@ func (s *Server) diskUsage(w http.ResponseWriter, r *http.Request) error {
 	for _, summary := range usage.Images {
 		usage.LayersSize += summary.Size
 	}
+	usage.Volumes = slices.Clone(usage.Volumes)
+	for i := range usage.Volumes {
+		usage.Volumes[i].UsageData = usageOf(usage.Volumes[i], usage.Containers)
+	}
 	writeJSON(w, http.StatusOK, usage)
 	return nil
+}
+
+// usageOf counts the containers that have a volume: the CLI reads it of every
+// volume that is listed. A size that is not known is -1.
+func usageOf(v volume.Volume, containers []container.Summary) *volume.UsageData {
+	usage := volume.UsageData{Size: -1}
+	if v.UsageData != nil {
+		usage.Size = v.UsageData.Size
+	}
+	for _, c := range containers {
+		if slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Name == v.Name }) {
+			usage.RefCount++
+		}
+	}
+	return &usage
 }
 
 // watching is how many clients watch events.
