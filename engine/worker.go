@@ -20,6 +20,7 @@ type worker struct {
 	term     uint64 // of the leader that it is with, as far as a worker knows
 	session  uint64
 	sequence uint64
+	reports  uint64        // sent in the session
 	beat     time.Duration // how often the leader wants to hear
 	nextBeat time.Time
 	dueWake  time.Time
@@ -61,7 +62,7 @@ func (w *worker) follow(n *Node, now time.Time) {
 	}
 	w.agent.Identify(n.identity.Node)
 	w.session = n.mint.Uint64N(1<<63) + 1
-	w.sequence = 0
+	w.sequence, w.reports = 0, 0
 	w.outbox = append(w.outbox, wire.Hello{
 		Session:     w.session,
 		Addr:        host(n.identity.Addr),
@@ -154,7 +155,8 @@ func (w *worker) tick(n *Node, now time.Time, out *Step) {
 		return
 	}
 	if len(o.Statuses) > 0 {
-		w.outbox = append(w.outbox, wire.Report{Session: w.session, Statuses: o.Statuses})
+		w.reports++
+		w.outbox = append(w.outbox, wire.Report{Session: w.session, Number: w.reports, Statuses: o.Statuses})
 	}
 	if !w.nextBeat.IsZero() && !now.Before(w.nextBeat) {
 		w.heartbeat(n, now)
@@ -172,7 +174,7 @@ func (w *worker) heartbeat(n *Node, now time.Time) {
 		}
 		return
 	}
-	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence})
+	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence, Reports: w.reports})
 	w.nextBeat = now.Add(w.beat)
 }
 

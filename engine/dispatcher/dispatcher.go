@@ -92,6 +92,8 @@ type node struct {
 	slowest  time.Duration // what it may keep to still
 	toldAt   uint64        // the sequence that told it
 	acked    uint64        // what the last heartbeat acknowledged
+	reports  tally         // those that have come
+	missed   uint64        // the first report that was missing at the last heartbeat, 0 for none
 	sentThen uint64        // what had been sent when it came
 
 	deadline time.Duration // by the clock that stands still while the leader sleeps
@@ -136,6 +138,7 @@ func (p *Dispatcher) Receive(from state.NodeID, m wire.Message, now time.Time) {
 		if p.inSession(from, n, m.Session) {
 			p.alive(n)
 			p.acknowledged(n, m.Sequence)
+			p.counted(n, m.Reports)
 		}
 	case wire.Report:
 		if p.inSession(from, n, m.Session) {
@@ -236,6 +239,7 @@ func (p *Dispatcher) open(n *node, m wire.Hello) {
 	}
 	n.session, n.hello = m.Session, &m
 	n.sequence, n.acked, n.sentThen, n.toldAt = 0, 0, 0, 0
+	n.reports = tally{}
 	n.tasks, n.full = nil, true
 	p.soil(n)
 	p.alive(n)
@@ -255,15 +259,33 @@ func (p *Dispatcher) inSession(from state.NodeID, n *node, session uint64) bool 
 // reported queues statuses. When too many wait, the session ends: the node will
 // say Hello, and report again.
 func (p *Dispatcher) reported(n *node, m wire.Report) {
+	n.reports.add(m.Number)
 	if len(p.statuses)+len(m.Statuses) > statusesMax {
-		p.farewell(n.id, n.session)
-		n.session = 0
-		p.roll.add(n.id)
+		p.dismiss(n)
 		return
 	}
 	for _, s := range m.Statuses {
 		p.statuses = append(p.statuses, report{n.id, s})
 	}
+}
+
+// counted holds what a node has reported against what has come. If at two
+// heartbeats running the same report was missing, it is lost: the session ends,
+// and in the next the node reports everything.
+func (p *Dispatcher) counted(n *node, sent uint64) {
+	missing := n.reports.missing(sent)
+	if missing != 0 && missing == n.missed {
+		p.dismiss(n)
+		missing = 0
+	}
+	n.missed = missing
+}
+
+// dismiss ends a session: the node will say Hello.
+func (p *Dispatcher) dismiss(n *node) {
+	p.farewell(n.id, n.session)
+	n.session = 0
+	p.roll.add(n.id)
 }
 
 // acknowledged takes note of what a node has taken in. If it has moved on by

@@ -153,9 +153,10 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) {
 		w.dispatcher.Receive(id, wire.Hello{Session: session, Addr: text(t, d, "addr"),
 			Description: swarm.NodeDescription{Hostname: text(t, d, "host")}}, w.now)
 	case "beat":
-		var seq uint64
+		var seq, reports uint64
 		d.ScanArgs(t, "seq", &seq)
-		w.dispatcher.Receive(id, wire.Heartbeat{Session: session, Sequence: seq}, w.now)
+		d.MaybeScanArgs(t, "reports", &reports)
+		w.dispatcher.Receive(id, wire.Heartbeat{Session: session, Sequence: seq, Reports: reports}, w.now)
 	case "report":
 		w.dispatcher.Receive(id, report(t, d, session), w.now)
 	case "tick":
@@ -222,6 +223,7 @@ func (w *world) putTask(t *testing.T, d *datadriven.TestData, draft *state.Draft
 func report(t *testing.T, d *datadriven.TestData, session uint64) wire.Report {
 	t.Helper()
 	m := wire.Report{Session: session}
+	d.MaybeScanArgs(t, "number", &m.Number)
 	for line := range strings.Lines(d.Input) {
 		words := strings.Fields(line)
 		s := wire.Status{Task: state.TaskID(words[0])}

@@ -42,9 +42,11 @@ func Append(b []byte, message Message) []byte {
 		b = append(b, kindHeartbeat)
 		b = binary.AppendUvarint(b, m.Session)
 		b = binary.AppendUvarint(b, m.Sequence)
+		b = binary.AppendUvarint(b, m.Reports)
 	case Report:
 		b = append(b, kindReport)
 		b = binary.AppendUvarint(b, m.Session)
+		b = binary.AppendUvarint(b, m.Number)
 		b = binary.AppendUvarint(b, uint64(len(m.Statuses)))
 		for _, s := range m.Statuses {
 			b = appendTask(b, &state.Task{ID: s.Task, Status: s.Status})
@@ -153,9 +155,9 @@ func (r *reader) message() Message {
 		}
 		return m
 	case kindHeartbeat:
-		return Heartbeat{Session: r.uvarint(), Sequence: r.uvarint()}
+		return Heartbeat{Session: r.uvarint(), Sequence: r.uvarint(), Reports: r.uvarint()}
 	case kindReport:
-		m := Report{Session: r.uvarint()}
+		m := Report{Session: r.uvarint(), Number: r.uvarint()}
 		for range r.count() {
 			if t := r.task(); t != nil {
 				m.Statuses = append(m.Statuses, Status{Task: t.ID, Status: t.Status})

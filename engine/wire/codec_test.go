@@ -24,8 +24,8 @@ func messages() []wire.Message {
 	}
 	return []wire.Message{
 		wire.Hello{Session: 9, Addr: "10.0.0.1", Description: swarm.NodeDescription{Hostname: "a", Platform: swarm.Platform{OS: "linux"}}},
-		wire.Heartbeat{Session: 9, Sequence: 1 << 40},
-		wire.Report{Session: 9, Statuses: []wire.Status{
+		wire.Heartbeat{Session: 9, Sequence: 1 << 40, Reports: 3},
+		wire.Report{Session: 9, Number: 2, Statuses: []wire.Status{
 			{Task: "t1", Status: state.TaskStatus{State: state.TaskFailed, At: 300, Message: "failed", Err: "task: non-zero exit (1)", ExitCode: 1, PID: 12, Container: "c"}},
 			{Task: "t2", Status: state.TaskStatus{State: state.TaskRunning, At: 1}},
 		}},

@@ -24,16 +24,19 @@ type Hello struct {
 	Description swarm.NodeDescription
 }
 
-// Heartbeat says that the worker lives, and that it has taken in assignments up
-// to Sequence.
+// Heartbeat says that the worker lives, that it has taken in assignments up to
+// Sequence, and that it has sent so many reports in the session.
 type Heartbeat struct {
 	Session  uint64
 	Sequence uint64
+	Reports  uint64
 }
 
-// Report tells the leader what became of tasks.
+// Report tells the leader what became of tasks. Number counts the reports of a
+// session, from 1.
 type Report struct {
 	Session  uint64
+	Number   uint64
 	Statuses []Status
 }
 
