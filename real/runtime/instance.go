@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/typeurl/v2"
 	"github.com/moby/moby/api/types/container"
 	dockermount "github.com/moby/moby/api/types/mount"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/real/runtime/logwriter"
@@ -29,9 +30,10 @@ type instance struct {
 	mu      sync.Mutex // guards what follows
 	life    life
 	health  container.Health
-	stops   int           // user's and engine's stops that await the exit
-	exited  chan struct{} // closed when the process has ended and that is recorded
-	removed chan struct{} // closed when the container is gone
+	process *specs.Process // the container's own; nil until it is needed
+	stops   int            // user's and engine's stops that await the exit
+	exited  chan struct{}  // closed when the process has ended and that is recorded
+	removed chan struct{}  // closed when the container is gone
 }
 
 // A record is what is fixed when a container is created. containerd keeps it.
@@ -52,13 +54,15 @@ type record struct {
 	StopSignal      string
 	Shell           []string
 	ExposedPorts    []string
-	Volumes         []string          // the image's
-	Labels          map[string]string // the image's, the user's and swarm's
-	Health          *container.HealthConfig
+	Volumes         []string                // the image's
+	Labels          map[string]string       // the image's, the user's and swarm's
+	Health          *container.HealthConfig // the image's merged with the user's
+	ImageHealth     *container.HealthConfig
 
 	Mounts    []container.MountPoint
 	Declared  []dockermount.Mount
 	Anonymous []string // names of volumes that are removed with the container
+	Views     []string // snapshots of images that are mounted
 	Log       logwriter.Config
 	LogDriver string
 	LogOpts   map[string]string

@@ -26,15 +26,17 @@ func (r *Runtime) remove(ctx context.Context, i *instance) error {
 		return nil
 	default:
 	}
-	if err := r.retry(ctx, func(ctx context.Context) error { return r.erase(ctx, i.id(), i.record.Snapshot) }); err != nil {
+	if err := r.retry(ctx, func(ctx context.Context) error { return r.erase(ctx, &i.record) }); err != nil {
 		return err
 	}
+	r.releaseVolumes(i)
 	for _, name := range i.record.Anonymous {
 		if err := r.removeVolume(name); err != nil {
 			r.log.Warn("an anonymous volume could not be removed", "volume", name, "error", err)
 		}
 	}
 	r.drop(i)
+	r.execs.forget(i)
 	close(i.removed)
 	r.tell(i, events.ActionDestroy, nil)
 	return nil
@@ -42,7 +44,8 @@ func (r *Runtime) remove(ctx context.Context, i *instance) error {
 
 // erase removes what containerd and the disk have of a container that does not
 // run. What is absent is no fault.
-func (r *Runtime) erase(ctx context.Context, id, snapshotter string) error {
+func (r *Runtime) erase(ctx context.Context, rec *record) error {
+	id := rec.Container.ID
 	service := r.client.TaskService()
 	_, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
 	if err = native(err); err != nil && !errdefs.IsNotFound(err) {
@@ -56,8 +59,10 @@ func (r *Runtime) erase(ctx context.Context, id, snapshotter string) error {
 	if err := r.client.ContainerService().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove container %s: %w", id, err)
 	}
-	if err := r.client.SnapshotService(snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("cannot remove the file system of container %s: %w", id, err)
+	for _, key := range append([]string{id}, rec.Views...) {
+		if err := r.client.SnapshotService(rec.Snapshot).Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("cannot remove the file system of container %s: %w", id, err)
+		}
 	}
 	return errors.Join(os.RemoveAll(r.keepDir(id)), os.RemoveAll(r.runDir(id)))
 }

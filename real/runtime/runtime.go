@@ -92,11 +92,13 @@ type Runtime struct {
 	byTask map[state.TaskID]*instance
 	byID   map[string]*instance
 
-	images  imageCache
-	pulls   flights
-	grudges grudges
-	execs   execTable
-	hub     hub
+	images     imageCache
+	pulls      flights
+	grudges    grudges
+	transports transports
+	volumes    volumeLocks
+	execs      execTable
+	hub        hub
 }
 
 // Start connects to containerd, starting it where that is asked for, finds the

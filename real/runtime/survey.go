@@ -20,14 +20,16 @@ import (
 
 // A host is what this machine offers to containers.
 type host struct {
-	snapshotter  string
-	version      string // of containerd
-	cgroup2      bool   // the unified hierarchy
-	memorySwap   bool   // memory and swap are accounted together (cgroup v1)
-	seccomp      bool
-	apparmor     string   // profile of containers, "" without AppArmor
-	capabilities []string // all that a container can be given
-	initCommand  []string // of the init that is mounted into containers; nil: there is none
+	snapshotter string
+	version     string // of containerd
+	cgroup2     bool   // the unified hierarchy
+	memorySwap  bool   // memory and swap are accounted together (cgroup v1)
+	seccomp     bool
+	// recursiveReadOnly says that a mount with all below it can be made read-only.
+	recursiveReadOnly bool
+	apparmor          string   // profile of containers, "" without AppArmor
+	capabilities      []string // all that a container can be given
+	initCommand       []string // of the init that is mounted into containers; nil: there is none
 }
 
 // apparmorProfile is the name of the profile that we load.
@@ -50,6 +52,7 @@ func survey(ctx context.Context, client *containerd.Client, c Config) (host, err
 	if _, err := os.Stat("/proc/sys/kernel/seccomp/actions_avail"); err == nil {
 		h.seccomp = true
 	}
+	h.recursiveReadOnly = !errors.Is(unix.MountSetattr(-1, "", 0, &unix.MountAttr{}), unix.ENOSYS)
 	if h.capabilities, err = hostCapabilities(); err != nil {
 		return host{}, err
 	}

@@ -191,7 +191,7 @@ func (r *Runtime) recognise(ctx context.Context, c containers.Container, p *task
 	}
 	l, complete := r.recallLife(c.ID)
 	if !complete {
-		return nil, r.erase(ctx, c.ID, rec.Snapshot)
+		return nil, r.erase(ctx, &rec)
 	}
 	i := newInstance(rec)
 	i.life = r.revise(c.ID, l, p)
@@ -242,6 +242,7 @@ func (i *instance) found() agent.Found {
 		Task: c.Task, ID: c.ID, Labels: c.Labels, Address: c.Address,
 		Created: state.Wall(i.record.Created.UnixNano()),
 		Started: !l.Started.IsZero(), Running: l.running(), OOM: l.OOM, ExitCode: l.ExitCode,
+		Health: i.record.ImageHealth,
 	}
 	if l.running() {
 		f.PID = l.PID

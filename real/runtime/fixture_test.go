@@ -1,0 +1,438 @@
+package runtime
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/agent"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/real/runtime/logwriter"
+)
+
+// The test's own program is the log writer and the init of its containers.
+const (
+	logWriterArgument = "log-writer"
+	initArgument      = "container-init"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 {
+		switch os.Args[1] {
+		case logWriterArgument:
+			os.Exit(logwriter.Run(os.Args[2:]))
+		case initArgument:
+			os.Exit(RunInit(os.Args[2:], os.Stderr))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+const (
+	patience  = 30 * time.Second
+	busybox   = "/bin/busybox"
+	tinyImage = "tiny:1"
+)
+
+// A host is a runtime on a containerd of its own, with what it has posted.
+type testHost struct {
+	*Runtime
+	config Config
+
+	mu     sync.Mutex
+	events []engine.Event
+	more   chan struct{} // closed and replaced when an event is posted
+}
+
+// needContainers skips a test where containers cannot be made.
+func needContainers(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("containers can only be made by root: run the tests with sudo")
+	}
+	for _, program := range []string{"containerd", "runc", busybox} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed: apt-get install containerd runc busybox-static", program)
+		}
+	}
+}
+
+// startHost starts a runtime in directories of the test's, and checks at the end
+// that nothing is left.
+func startHost(t testing.TB) *testHost {
+	t.Helper()
+	needContainers(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "rt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &testHost{more: make(chan struct{})}
+	var output io.Writer = io.Discard
+	if testing.Verbose() {
+		output = os.Stderr
+	}
+	h.config = Config{
+		Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"), Namespace: filepath.Base(dir),
+		LoggerBinary: []string{self, logWriterArgument}, InitBinary: []string{self, initArgument},
+		Logger: slog.New(slog.NewTextHandler(output, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Post:   h.post,
+	}
+	h.start(t)
+	t.Cleanup(func() { h.end(t, dir) })
+	return h
+}
+
+func (h *testHost) start(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r, err := Start(ctx, h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Runtime = r
+}
+
+// end removes everything, and looks for what is left.
+func (h *testHost) end(t testing.TB, dir string) {
+	for _, i := range h.all() {
+		if err := h.remove(h.ctx, i); err != nil {
+			t.Errorf("removing %s: %v", i.name(), err)
+		}
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	h.sweepCgroups()
+	for what, left := range leftovers(dir, h.config.Namespace) {
+		t.Errorf("the test leaves %s: %s", what, left)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// leftovers are mounts, processes and control groups of a test's directory.
+func leftovers(dir, namespace string) map[string]string {
+	found := make(map[string]string)
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dir) || strings.Contains(line, namespace) {
+			found["a mount"] = line
+		}
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range processes {
+		line, _ := os.ReadFile(p)
+		text := strings.ReplaceAll(string(line), "\x00", " ")
+		if strings.Contains(text, dir) || strings.Contains(text, "-namespace "+namespace+" ") {
+			found["a process"] = text
+		}
+	}
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/swarmd/" + namespace)
+	unified, _ := filepath.Glob("/sys/fs/cgroup/swarmd/" + namespace)
+	for _, g := range append(groups, unified...) {
+		found["a control group"] = g
+	}
+	return found
+}
+
+func (h *testHost) post(e engine.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, e)
+	close(h.more)
+	h.more = make(chan struct{})
+}
+
+// await returns the first event posted that is as wanted, and forgets it.
+func await[E engine.Event](t testing.TB, h *testHost, wanted func(E) bool) E {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		h.mu.Lock()
+		more := h.more
+		for n, e := range h.events {
+			if typed, ok := e.(E); ok && wanted(typed) {
+				h.events = append(h.events[:n:n], h.events[n+1:]...)
+				h.mu.Unlock()
+				return typed
+			}
+		}
+		h.mu.Unlock()
+		select {
+		case <-more:
+		case <-deadline:
+			var zero E
+			t.Fatalf("no %T as awaited was posted", zero)
+		}
+	}
+}
+
+// A story has ids for its containers.
+var storyNumber struct {
+	sync.Mutex
+	n int
+}
+
+// task makes a container's description.
+func task(label string, spec swarm.ContainerSpec) agent.Container {
+	storyNumber.Lock()
+	storyNumber.n++
+	n := storyNumber.n
+	storyNumber.Unlock()
+	if spec.Image == "" {
+		spec.Image = tinyImage
+	}
+	id := state.TaskID(fmt.Sprintf("%025d", n))
+	return agent.Container{
+		Task: id, ID: fmt.Sprintf("%064x", 0xabcdef0000+n), Name: label + ".1." + string(id), Spec: spec,
+		Labels: map[string]string{"com.docker.swarm.task.id": string(id), "kind": "test"},
+	}
+}
+
+func sh(script string) []string { return []string{"sh", "-c", script} }
+
+// make creates a container; it must succeed.
+func (h *testHost) make(t testing.TB, c agent.Container) {
+	t.Helper()
+	if err := h.tryMake(t, c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *testHost) tryMake(t testing.TB, c agent.Container) error {
+	t.Helper()
+	h.CreateContainer(engine.CreateContainer{Create: agent.Create{Container: c}})
+	return await(t, h, func(e engine.ContainerCreated) bool { return e.Task == c.Task }).Err
+}
+
+// run creates and starts a container; it must succeed. It returns the pid.
+func (h *testHost) run(t testing.TB, c agent.Container) int {
+	t.Helper()
+	h.make(t, c)
+	h.StartContainer(engine.StartContainer{Start: agent.Start{Task: c.Task}})
+	e := await(t, h, func(e engine.ContainerStarted) bool { return e.Task == c.Task })
+	if e.Err != nil {
+		t.Fatal(e.Err)
+	}
+	return e.PID
+}
+
+func (h *testHost) awaitExit(t testing.TB, c agent.Container) engine.ContainerExited {
+	t.Helper()
+	return await(t, h, func(e engine.ContainerExited) bool { return e.Task == c.Task })
+}
+
+// gone removes a container.
+func (h *testHost) gone(t testing.TB, c agent.Container) {
+	t.Helper()
+	h.RemoveContainer(engine.RemoveContainer{Remove: agent.Remove{Task: c.Task}})
+	if e := await(t, h, func(e engine.ContainerRemoved) bool { return e.Task == c.Task }); e.Err != nil {
+		t.Fatal(e.Err)
+	}
+}
+
+// said runs a container to its end and returns what it wrote.
+func (h *testHost) said(t testing.TB, c agent.Container) string {
+	t.Helper()
+	h.run(t, c)
+	exit := h.awaitExit(t, c)
+	text := h.log(t, c)
+	if exit.Code != 0 {
+		t.Fatalf("exit code %d: %s", exit.Code, text)
+	}
+	return text
+}
+
+// log returns the whole log of a container, when it is complete.
+func (h *testHost) log(t testing.TB, c agent.Container) string {
+	t.Helper()
+	var b strings.Builder
+	err := h.Local().ContainerLogs(t.Context(), c.ID, LogOptions{Stdout: true, Stderr: true, Tail: -1, Follow: true}, func(l LogLine) error {
+		b.Write(l.Text)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// layerOf makes a layer of files; a name with a slash at its end is a directory.
+func layerOf(t testing.TB, files []*tar.Header, content map[string][]byte) v1.Layer {
+	t.Helper()
+	data := tarOf(t, files, content)
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }, tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layer
+}
+
+func tarOf(t testing.TB, files []*tar.Header, content map[string][]byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range files {
+		f.Size = int64(len(content[f.Name]))
+		if f.Mode == 0 {
+			f.Mode = 0o755
+		}
+		if err := errors.Join(w.WriteHeader(f), func() error { _, err := w.Write(content[f.Name]); return err }()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// tinyFiles are a file system with a shell and some users.
+func tinyFiles(t testing.TB) ([]*tar.Header, map[string][]byte) {
+	t.Helper()
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string][]byte{
+		"bin/busybox": program,
+		"etc/passwd":  []byte("root:x:0:0:root:/root:/bin/sh\nweb:x:33:44::/srv:/bin/sh\n"),
+		"etc/group":   []byte("root:x:0:\nwheel:x:10:root,web\nweb:x:44:\nextra:x:55:\n"),
+		"data/seed":   []byte("from the image\n"),
+	}
+	files := []*tar.Header{
+		{Typeflag: tar.TypeDir, Name: "bin/"},
+		{Typeflag: tar.TypeReg, Name: "bin/busybox"},
+		{Typeflag: tar.TypeDir, Name: "etc/"},
+		{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644},
+		{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644},
+		{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777},
+		{Typeflag: tar.TypeDir, Name: "data/", Uid: 33, Gid: 44, Mode: 0o750},
+		{Typeflag: tar.TypeReg, Name: "data/seed", Mode: 0o640, Uid: 33},
+	}
+	for _, applet := range []string{"sh", "cat", "echo", "id", "ls", "sleep", "env", "hostname", "grep", "mount", "head", "dd", "stat", "stty", "kill", "true", "false", "touch", "tr", "seq", "wc", "pwd", "ulimit", "ps", "trap", "mkdir", "sync", "test", "["} {
+		files = append(files, &tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox"})
+	}
+	return files, content
+}
+
+// imageOf makes an image of a shell and a configuration.
+func imageOf(t testing.TB, config v1.Config, more ...v1.Layer) v1.Image {
+	t.Helper()
+	files, content := tinyFiles(t)
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.AppendLayers(img, append([]v1.Layer{layerOf(t, files, content)}, more...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Config = "linux", "amd64", config
+	img, err = mutate.ConfigFile(img, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// load loads an image under a name, from an archive as docker save writes it.
+func (h *testHost) load(t testing.TB, ref string, img v1.Image) {
+	t.Helper()
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := tarball.Write(tag, img, &b); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Local().LoadImages(h.ctx, &b, ignore); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A shop is a registry on loopback.
+type shop struct {
+	address string
+	server  *http.Server
+
+	mu     sync.Mutex
+	asked  []string // paths of requests
+	refuse func(*http.Request) int
+}
+
+func openShop(t testing.TB) *shop {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shop{address: listener.Addr().String()}
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	s.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.asked = append(s.asked, r.Method+" "+r.URL.Path)
+		refuse := s.refuse
+		s.mu.Unlock()
+		if refuse != nil {
+			if code := refuse(r); code != 0 {
+				w.Header().Set("WWW-Authenticate", `Basic realm="shop"`)
+				w.WriteHeader(code)
+				return
+			}
+		}
+		inner.ServeHTTP(w, r)
+	})}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = s.server.Serve(listener) })
+	t.Cleanup(func() { _ = s.server.Close(); serving.Wait() })
+	return s
+}
+
+// sell puts an image into the registry, and returns its name.
+func (s *shop) sell(t testing.TB, ref string, img v1.Image) string {
+	t.Helper()
+	full := s.address + "/" + ref
+	parsed, err := name.ParseReference(full, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(parsed, img); err != nil {
+		t.Fatal(err)
+	}
+	return full
+}
