@@ -331,6 +331,9 @@ func (h *Harness) perform(effect engine.Effect, text string) {
 func (h *Harness) contain(effect engine.Effect, err error) {
 	task := taskOf(effect)
 	c := h.containers[task]
+	if h.already(effect, c) {
+		err = nil
+	}
 	switch f := effect.(type) {
 	case engine.PullImage:
 		h.step(engine.ImagePulled{Task: task, Err: err}, true)
@@ -366,6 +369,20 @@ func (h *Harness) contain(effect engine.Effect, err error) {
 		h.step(engine.ContainerRemoved{Task: task, Err: err}, true)
 	default:
 		h.line("fault: %T is not carried out", effect)
+	}
+}
+
+// already reports whether what is asked for is so: then it cannot fail.
+func (h *Harness) already(effect engine.Effect, c *agent.Found) bool {
+	switch effect.(type) {
+	case engine.StartContainer:
+		return c != nil && c.Running
+	case engine.StopContainer:
+		return c == nil || !c.Running
+	case engine.RemoveContainer:
+		return c == nil
+	default:
+		return false
 	}
 }
 
