@@ -147,8 +147,8 @@ func TestDriftIsRepaired(t *testing.T) {
 			"published port 8080/tcp: 0 backends of 3 are in the map", "published port 8080/udp: 0 backends of 1 are in the map",
 		}},
 		{"a port is unpublished", tables(func(conn *nftables.Conn, t *table) {
-			b := newBatch()
-			b.change(change{port: p, before: t.ports[p]}, map[balancer]int{})
+			b := newBatch(t.uses)
+			b.change(change{port: p, before: t.ports[p]})
 			for _, s := range t.sets {
 				if len(b.del[s.Name]) > 0 {
 					_ = conn.SetDeleteElements(s, b.del[s.Name])

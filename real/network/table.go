@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -56,7 +55,8 @@ type table struct {
 	known   bool
 	gateway netip.Prefix
 	ports   map[port][]netip.AddrPort // backends in the order of their indices
-	uses    map[balancer]int          // by published ports
+	wanted  map[port][]netip.AddrPort // as last asked for, to see quickly what is new
+	uses    map[balancer]int          // by published ports, if any
 }
 
 func newTable(c Config, h *host) *table {
@@ -152,25 +152,17 @@ func (t *table) attempt(w wanted) ([]change, error) {
 		rebuild = len(broken) > 0
 		t.learn(c, w.gateway)
 	}
-	var changes []change
-	for _, p := range sortedPorts(t.ports) {
-		if _, is := w.ports[p]; !is {
-			changes = append(changes, change{port: p, before: t.ports[p]})
-		}
+	changes := t.changes(w)
+	if err := t.commit(changes, rebuild); err != nil {
+		return nil, err
 	}
-	for _, p := range sortedPorts(w.ports) {
-		before, published := t.ports[p]
-		after := arrange(before, w.ports[p])
-		if !published || !slices.Equal(before, after) {
-			changes = append(changes, change{port: p, before: before, after: after})
-		}
-	}
-	return changes, t.commit(changes, rebuild)
+	t.known, t.wanted = true, w.ports
+	return changes, nil
 }
 
 // learn takes what has been read for what is known.
 func (t *table) learn(c content, gateway netip.Prefix) {
-	t.gateway, t.ports, t.uses = gateway, c.ports, make(map[balancer]int)
+	t.gateway, t.ports, t.wanted, t.uses = gateway, c.ports, nil, make(map[balancer]int)
 	for p, backends := range t.ports {
 		if len(backends) > 0 {
 			t.uses[balancerOf(p, len(backends))]++
@@ -178,42 +170,78 @@ func (t *table) learn(c content, gateway netip.Prefix) {
 	}
 }
 
-// commit carries the changes out, if need be into a table made anew.
-func (t *table) commit(changes []change, rebuild bool) error {
-	ports := maps.Clone(t.ports)
-	for _, c := range changes {
-		if c.after == nil {
-			delete(ports, c.port)
-		} else {
-			ports[c.port] = c.after
+// changes are what leads from what is there to what is wanted, in order of ports.
+func (t *table) changes(w wanted) []change {
+	var out []change
+	for p, before := range t.ports {
+		if _, is := w.ports[p]; !is {
+			out = append(out, change{port: p, before: before})
 		}
 	}
-	b := newBatch()
-	uses := maps.Clone(t.uses)
+	for p, want := range w.ports {
+		before, published := t.ports[p]
+		if last, asked := t.wanted[p]; published && asked && slices.Equal(last, want) {
+			continue
+		}
+		if after := arrange(before, want); !published || !slices.Equal(before, after) {
+			out = append(out, change{port: p, before: before, after: after})
+		}
+	}
+	slices.SortFunc(out, func(a, b change) int { return a.port.compare(b.port) })
+	return out
+}
+
+// commit carries the changes out, if need be into a table made anew.
+func (t *table) commit(changes []change, rebuild bool) error {
+	if len(changes) == 0 && !rebuild {
+		return nil
+	}
+	b := newBatch(t.uses)
 	if rebuild {
 		if err := t.build(); err != nil {
 			return err
 		}
-		clear(uses)
-		changes = changes[:0:0]
-		for _, p := range sortedPorts(ports) {
-			changes = append(changes, change{port: p, after: ports[p]})
+		b = newBatch(nil)
+		for _, c := range t.rest(changes) {
+			b.change(c)
 		}
 	}
 	for _, c := range changes {
-		b.change(c, uses)
+		if rebuild {
+			c.before = nil
+		}
+		b.change(c)
 	}
-	if err := t.send(b, uses); err != nil {
+	if err := t.send(b); err != nil {
 		return err
 	}
-	if len(changes) > 0 || rebuild {
-		if err := t.flush(); err != nil {
-			return err
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if c.after == nil {
+			delete(t.ports, c.port)
+		} else {
+			t.ports[c.port] = c.after
 		}
 	}
-	maps.DeleteFunc(uses, func(_ balancer, n int) bool { return n == 0 })
-	t.known, t.ports, t.uses = true, ports, uses
+	t.uses = b.uses(t.uses)
 	return nil
+}
+
+// rest are the ports that changes do not touch, as new.
+func (t *table) rest(changes []change) []change {
+	touched := make(map[port]bool, len(changes))
+	for _, c := range changes {
+		touched[c.port] = true
+	}
+	var out []change
+	for p, backends := range t.ports {
+		if !touched[p] {
+			out = append(out, change{port: p, after: backends})
+		}
+	}
+	return out
 }
 
 // build makes the table anew, without any ports.
@@ -254,17 +282,31 @@ func (t *table) addChain(c chain) error {
 // A batch gathers what one transaction does to maps and balancers.
 type batch struct {
 	del, add map[string][]nftables.SetElement
-	made     map[balancer]bool // was there no use for it before
+	base     map[balancer]int // uses before, nil when the table is made anew
+	delta    map[balancer]int
 }
 
-func newBatch() *batch {
+func newBatch(base map[balancer]int) *batch {
 	return &batch{
 		del: make(map[string][]nftables.SetElement), add: make(map[string][]nftables.SetElement),
-		made: make(map[balancer]bool),
+		base: base, delta: make(map[balancer]int),
 	}
 }
 
-func (b *batch) change(c change, uses map[balancer]int) {
+// uses is the table's count of uses once the batch has been carried out.
+func (b *batch) uses(present map[balancer]int) map[balancer]int {
+	if b.base == nil {
+		return b.delta
+	}
+	for l, n := range b.delta {
+		if present[l] += n; present[l] == 0 {
+			delete(present, l)
+		}
+	}
+	return present
+}
+
+func (b *batch) change(c change) {
 	entries, backends, refused := names(c.port)
 	before, after := len(c.before), len(c.after)
 	if c.before != nil && (c.after == nil || before != after) {
@@ -272,7 +314,7 @@ func (b *batch) change(c change, uses map[balancer]int) {
 			b.del[refused] = append(b.del[refused], nftables.SetElement{Key: portBytes(c.port)})
 		} else {
 			l := balancerOf(c.port, before)
-			uses[l]--
+			b.delta[l]--
 			b.del[entries] = append(b.del[entries], entry(c.port, l))
 		}
 	}
@@ -281,10 +323,7 @@ func (b *batch) change(c change, uses map[balancer]int) {
 			b.add[refused] = append(b.add[refused], nftables.SetElement{Key: portBytes(c.port)})
 		} else {
 			l := balancerOf(c.port, after)
-			if _, there := uses[l]; !there {
-				b.made[l] = true
-			}
-			uses[l]++
+			b.delta[l]++
 			b.add[entries] = append(b.add[entries], entry(c.port, l))
 		}
 	}
@@ -303,15 +342,15 @@ func (b *batch) change(c change, uses map[balancer]int) {
 
 // send puts a batch into the transaction, in an order in which nothing refers to
 // what is not there.
-func (t *table) send(b *batch, uses map[balancer]int) error {
+func (t *table) send(b *batch) error {
 	var errs []error
 	for _, s := range t.sets {
 		for part := range slices.Chunk(b.del[s.Name], elementsMax) {
 			errs = append(errs, t.conn.SetDeleteElements(s, part))
 		}
 	}
-	for l := range b.made {
-		if uses[l] > 0 {
+	for l, n := range b.delta {
+		if b.base[l] == 0 && n > 0 {
 			errs = append(errs, t.addChain(l.chain()))
 		}
 	}
@@ -320,8 +359,8 @@ func (t *table) send(b *batch, uses map[balancer]int) error {
 			errs = append(errs, t.conn.SetAddElements(s, part))
 		}
 	}
-	for l, n := range uses {
-		if n == 0 && !b.made[l] {
+	for l, n := range b.delta {
+		if b.base[l] > 0 && b.base[l]+n == 0 {
 			t.conn.DelChain(&nftables.Chain{Table: t.kernel, Name: l.name()})
 		}
 	}

@@ -93,7 +93,7 @@ func want(p netplan.Plan, c Config) (wanted, error) {
 	w := wanted{
 		endpoints: make(map[state.TaskID]endpoint),
 		failed:    make(map[state.TaskID]string),
-		ports:     make(map[port][]netip.AddrPort),
+		ports:     make(map[port][]netip.AddrPort, len(p.Published)),
 	}
 	var errs []error
 	switch {
@@ -170,7 +170,9 @@ func (w wanted) publish(p netplan.Published) error {
 		}
 		backends = append(backends, netip.AddrPortFrom(b.Address, b.Port))
 	}
-	slices.SortFunc(backends, netip.AddrPort.Compare)
+	if !slices.IsSortedFunc(backends, netip.AddrPort.Compare) {
+		slices.SortFunc(backends, netip.AddrPort.Compare)
+	}
 	w.ports[key] = backends
 	return nil
 }
@@ -179,6 +181,9 @@ func (w wanted) publish(p netplan.Published) error {
 // ones change places: one more or one fewer is then one change, not a shift of
 // all that follow.
 func arrange(present, want []netip.AddrPort) []netip.AddrPort {
+	if len(want) > 0 && slices.Equal(present, want) {
+		return present
+	}
 	left := make(map[netip.AddrPort]int, len(want))
 	for _, b := range want {
 		left[b]++

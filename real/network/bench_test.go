@@ -1,0 +1,130 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// thousand is a plan of 1000 published ports with 10 backends each.
+func thousand() netplan.Plan {
+	p := netplan.Plan{Gateway: netip.MustParsePrefix("172.20.0.1/16")}
+	for s := range 1000 {
+		published := netplan.Published{Protocol: "tcp", Port: uint16(10000 + s)}
+		for i := range 10 {
+			a := netip.AddrFrom4([4]byte{172, 20, byte(s / 25), byte(1 + s%25*10 + i)})
+			published.Backends = append(published.Backends, netplan.Backend{Address: a, Port: 80})
+		}
+		p.Published = append(p.Published, published)
+	}
+	return p
+}
+
+func (l *lab) converge(p netplan.Plan) {
+	w, err := want(p, l.net.config)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if failed, err := l.net.kernel.converge(w); err != nil || len(failed) > 0 {
+		l.t.Fatal(failed, err)
+	}
+}
+
+// BenchmarkRebuild makes the table anew, 1000 ports of 10 backends.
+func BenchmarkRebuild(b *testing.B) {
+	l := newLab(b)
+	p := thousand()
+	l.converge(p)
+	for b.Loop() {
+		b.StopTimer()
+		if err := l.net.kernel.table.remove(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		l.converge(p)
+	}
+}
+
+// BenchmarkAdopt reads it back and finds it right, as after a restart.
+func BenchmarkAdopt(b *testing.B) {
+	l := newLab(b)
+	p := thousand()
+	l.converge(p)
+	for b.Loop() {
+		l.net.kernel.forget()
+		l.converge(p)
+	}
+}
+
+// BenchmarkOneBackend takes one backend of 10000 away, or puts it back.
+func BenchmarkOneBackend(b *testing.B) {
+	l := newLab(b)
+	p := thousand()
+	l.converge(p)
+	all := p.Published[500].Backends
+	for i := 0; b.Loop(); i++ {
+		p.Published[500].Backends = all
+		if i%2 == 0 {
+			p.Published[500].Backends = all[1:]
+		}
+		l.converge(p)
+	}
+}
+
+// BenchmarkOneBackendOfFew does the same on a node with 20 ports.
+func BenchmarkOneBackendOfFew(b *testing.B) {
+	l := newLab(b)
+	p := thousand()
+	p.Published = p.Published[:20]
+	l.converge(p)
+	all := p.Published[10].Backends
+	for i := 0; b.Loop(); i++ {
+		p.Published[10].Backends = all
+		if i%2 == 0 {
+			p.Published[10].Backends = all[1:]
+		}
+		l.converge(p)
+	}
+}
+
+func endpoints(n int) netplan.Plan {
+	p := netplan.Plan{Gateway: netip.MustParsePrefix("172.20.0.1/16")}
+	for i := range n {
+		p.Endpoints = append(p.Endpoints, netplan.Endpoint{
+			Task: state.TaskID(fmt.Sprintf("task%d", i)), Address: netip.AddrFrom4([4]byte{172, 20, byte(i / 250), byte(2 + i%250)}),
+		})
+	}
+	return p
+}
+
+// BenchmarkEndpoint makes an endpoint beside 50 others.
+func BenchmarkEndpoint(b *testing.B) {
+	l := newLab(b)
+	less, more := endpoints(50), endpoints(51)
+	for b.Loop() {
+		b.StopTimer()
+		l.converge(less)
+		b.StartTimer()
+		l.converge(more)
+	}
+}
+
+// BenchmarkSweep compares 50 endpoints and the table with the plan.
+func BenchmarkSweep(b *testing.B) {
+	l := newLab(b)
+	p := endpoints(50)
+	p.Published = thousand().Published[:50]
+	l.converge(p)
+	w, err := want(p, l.net.config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if lines, err := l.net.kernel.difference(w); err != nil || len(lines) > 0 {
+			b.Fatal(lines, err)
+		}
+	}
+}
