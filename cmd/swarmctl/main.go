@@ -80,7 +80,7 @@ func (s *session) connect(*cobra.Command, []string) error {
 	if host == "" {
 		host = defaultHost
 	}
-	c, err := client.New(client.WithHost(host), client.WithUserAgent("swarmctl/"+version))
+	c, err := client.New(client.WithTLSClientConfigFromEnv(), client.WithHost(host), client.WithUserAgent("swarmctl/"+version))
 	if err != nil {
 		return fmt.Errorf("cannot use %q as the daemon's address: %w; try unix:///run/swarmd.sock", host, err)
 	}
@@ -105,7 +105,8 @@ func newRoot(s *session) *cobra.Command {
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRunE: s.connect,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: false},
+		Args:              noArgs,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -118,6 +119,7 @@ func newRoot(s *session) *cobra.Command {
 	)
 	root.AddCommand(newContainerShortcuts(s)...)
 	root.AddCommand(newImageShortcuts(s)...)
+	dress(root)
 	return root
 }
 
@@ -126,7 +128,7 @@ func group(name, short string, subcommands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use:   name,
 		Short: short,
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(subcommands...)

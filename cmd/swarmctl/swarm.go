@@ -70,7 +70,7 @@ func newSwarmInit(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init [OPTIONS]",
 		Short: "Initialize a swarm",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			for _, p := range pools {
 				prefix, err := netip.ParsePrefix(p)
@@ -156,7 +156,7 @@ func newSwarmJoin(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "join [OPTIONS] HOST:PORT",
 		Short: "Join a swarm as a node and/or manager",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			a, err := parseAvailability(availability)
 			if err != nil {
@@ -192,10 +192,13 @@ func newSwarmJoinToken(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:       "join-token [OPTIONS] (worker|manager)",
 		Short:     "Manage join tokens",
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:      exactArgs(1),
 		ValidArgs: []string{"worker", "manager"},
 		RunE: func(c *cobra.Command, args []string) error {
 			worker, manager := args[0] == "worker", args[0] == "manager"
+			if !worker && !manager {
+				return fmt.Errorf("unknown role %s", args[0])
+			}
 			ctx := c.Context()
 			if rotate {
 				if err := rotateToken(ctx, s, worker, manager, quiet, args[0]); err != nil {
@@ -245,7 +248,7 @@ func newSwarmLeave(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "leave [OPTIONS]",
 		Short: "Leave the swarm",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := s.client.SwarmLeave(c.Context(), client.SwarmLeaveOptions{Force: force}); err != nil {
 				return err
@@ -263,7 +266,7 @@ func newSwarmUpdate(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "update [OPTIONS]",
 		Short: "Update the swarm",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if c.Flags().NFlag() == 0 {
 				return c.Help()
@@ -290,7 +293,7 @@ func newSwarmUnlockKey(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "unlock-key [OPTIONS]",
 		Short: "Manage the unlock key",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			key, err := s.client.SwarmGetUnlockKey(c.Context())
 			switch {
@@ -314,7 +317,7 @@ func newSwarmUnlock(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unlock",
 		Short: "Unlock swarm",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			info, err := s.client.Info(c.Context(), client.InfoOptions{})
 			switch {
@@ -340,7 +343,7 @@ func newSwarmCA(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ca",
 		Short: "Display the root CA",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cluster, err := s.client.SwarmInspect(c.Context(), client.SwarmInspectOptions{})
 			if err != nil {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"text/template"
 
 	"github.com/docker/cli/cli/command/formatter"
 	"github.com/docker/cli/templates"
@@ -11,15 +14,37 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// How --format is explained: docker's words.
+const (
+	formatUsage = `Format output using a custom template:
+'table':            Print output in table format with column headers (default)
+'table TEMPLATE':   Print output in table format using the given Go template
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`
+	inspectFormatUsage = `Format output using a custom template:
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`
+)
+
+// A getter asks for an object: as a value, and as the API sent it.
+type getter = func(name string) (value any, raw []byte, err error)
+
+// exitTemplate is the exit code of a template that inspect cannot read, as
+// docker's.
+const exitTemplate = 64
+
 // A row is one object of a listing: its columns by their names in templates.
-type row map[string]string
+type row map[string]any
 
 // FullHeader implements [formatter.SubContext]; listings carry their own.
 func (r row) FullHeader() any { return r }
 
 // Label returns one label of the object, for templates: {{.Label "k"}}.
 func (r row) Label(key string) string {
-	for _, pair := range strings.Split(r["Labels"], ",") {
+	labels, _ := r["Labels"].(string)
+	for _, pair := range strings.Split(labels, ",") {
 		if k, v, ok := strings.Cut(pair, "="); ok && k == key {
 			return v
 		}
@@ -35,7 +60,7 @@ type listing struct {
 	format  string
 	quiet   bool
 	noTrunc bool
-	filters []string
+	filters filterFlag
 }
 
 // A column has a name in templates and a heading in tables.
@@ -44,9 +69,9 @@ type column struct{ name, heading string }
 // flags gives a command the flags of a listing.
 func (l *listing) flags(c *cobra.Command, quiet string) {
 	f := c.Flags()
-	f.StringVar(&l.format, "format", "", `Format output: "table", "table TEMPLATE", "json" or a Go template`)
+	f.StringVar(&l.format, "format", "", formatUsage)
 	f.BoolVarP(&l.quiet, "quiet", "q", false, quiet)
-	f.StringArrayVarP(&l.filters, "filter", "f", nil, `Filter output based on conditions provided: key=value`)
+	f.VarP(&l.filters, "filter", "f", "Filter output based on conditions provided")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"json", "table"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -55,26 +80,37 @@ func (l *listing) trunc(c *cobra.Command) {
 	c.Flags().BoolVar(&l.noTrunc, "no-trunc", false, "Don't truncate output")
 }
 
-// query turns --filter into what the API takes.
-func (l *listing) query() (client.Filters, error) { return parseFilters(l.filters) }
-
-func parseFilters(pairs []string) (client.Filters, error) {
-	filters := make(client.Filters)
-	for _, pair := range pairs {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok || key == "" {
-			return nil, fmt.Errorf("invalid filter %q: write it as key=value", pair)
-		}
-		filters.Add(strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value))
+// query is what --filter said, as the API takes it.
+func (l *listing) query() client.Filters {
+	if l.filters.filters == nil {
+		return client.Filters{}
 	}
-	return filters, nil
+	return l.filters.filters
 }
+
+// A filterFlag collects key=value pairs.
+type filterFlag struct{ filters client.Filters }
+
+func (f *filterFlag) Set(pair string) error {
+	key, value, ok := strings.Cut(pair, "=")
+	if !ok {
+		return errors.New("bad format of filter (expected name=value)")
+	}
+	if f.filters == nil {
+		f.filters = client.Filters{}
+	}
+	f.filters.Add(strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value))
+	return nil
+}
+
+func (f *filterFlag) Type() string   { return "filter" }
+func (f *filterFlag) String() string { return "" }
 
 // write prints the rows in the form that was asked for.
 func (l *listing) write(s *session, rows []row) error {
 	format := l.format
 	switch {
-	case l.quiet && format == "":
+	case l.quiet && (format == "" || format == "table"):
 		format = "{{.ID}}"
 	case format == "" || format == "table":
 		format = l.shown
@@ -111,37 +147,56 @@ func short(id string) string {
 }
 
 // inspect prints objects as docker's inspect does: a JSON array, or each through
-// a template. get returns an object as the API sent it, and as a value.
-func inspect(s *session, names []string, format string, get func(name string) (raw []byte, err error)) error {
-	var found []json.RawMessage
+// a template. get returns an object as a value and as the API sent it: a template
+// that the value cannot satisfy gets the other.
+func inspect(s *session, names []string, format string, get getter) error {
+	var tmpl *template.Template
+	if format != "" && format != "json" {
+		var err error
+		if tmpl, err = templates.Parse(format); err != nil {
+			return exitError{exitTemplate, "template parsing error: " + err.Error()}
+		}
+	}
+	var (
+		found []json.RawMessage
+		text  bytes.Buffer
+	)
 	failed := each(names, func(name string) error {
-		raw, err := get(name)
-		if err == nil {
-			found = append(found, raw)
+		value, raw, err := get(name)
+		if err != nil || tmpl == nil {
+			if err == nil {
+				found = append(found, raw)
+			}
+			return err
 		}
-		return err
+		return execute(tmpl, &text, value, raw)
 	})
-	if format == "" || format == "json" {
-		if err := printJSON(s, found, format == "json"); err != nil {
-			return err
-		}
-		return failed
+	if tmpl == nil {
+		return errors.Join(printJSON(s, found, format == "json"), failed)
 	}
-	tmpl, err := templates.Parse(format)
-	if err != nil {
-		return fmt.Errorf("template parsing error: %w", err)
+	if text.Len() == 0 {
+		text.WriteByte('\n')
 	}
-	for _, raw := range found {
-		var value any
-		if err := json.Unmarshal(raw, &value); err != nil {
-			return err
+	s.print("%s", text.String())
+	return failed
+}
+
+func execute(tmpl *template.Template, text *bytes.Buffer, value any, raw []byte) error {
+	var line bytes.Buffer
+	if value == nil || tmpl.Execute(&line, value) != nil {
+		line.Reset()
+		decoder := json.NewDecoder(bytes.NewReader(raw))
+		decoder.UseNumber()
+		if err := decoder.Decode(&value); err != nil {
+			return fmt.Errorf("unable to read inspect data: %w", err)
 		}
-		if err := tmpl.Execute(s.out, value); err != nil {
+		if err := tmpl.Option("missingkey=error").Execute(&line, value); err != nil {
 			return fmt.Errorf("template parsing error: %w", err)
 		}
-		s.print("\n")
 	}
-	return failed
+	text.Write(line.Bytes())
+	text.WriteByte('\n')
+	return nil
 }
 
 func printJSON(s *session, found []json.RawMessage, compact bool) error {
