@@ -430,8 +430,9 @@ func (o *replica) accept(r *replica, upto uint64) {
 	}
 	if at <= o.last() {
 		o.h.w.Probe("uncommitted entries overwritten")
+		o.entries = o.entries[:at-o.base-1]
 	}
-	o.entries = append(o.entries[:at-o.base-1:at-o.base-1], r.entries[at-r.base-1:upto-r.base]...)
+	o.entries = append(o.entries, r.entries[at-r.base-1:upto-r.base]...)
 }
 
 // install takes the leader's snapshot in place of the log.
