@@ -9,9 +9,12 @@ import (
 	"github.com/swarmd/swarmd/engine/state"
 )
 
-// classesMax is how many classes are kept when nothing waits for them; one more and
-// they are computed anew when they are needed.
-const classesMax = 256
+// Limits of what is kept of classes that nothing waits for: beyond them they are
+// computed anew when they are needed.
+const (
+	classesMin = 16
+	linksMax   = 8 << 20 // places of nodes in all classes together, 20 bytes each
+)
 
 // A class is the nodes that satisfy what some templates ask of a node that does not
 // change with its load, in the tree that their placement preferences make.
@@ -23,18 +26,35 @@ type class struct {
 	never       bool // the constraints cannot be understood: no node satisfies them
 
 	branches []branch // the root first
-	leafOf   []int32  // by index of the node; -1 is no member
+	links    []link   // by index of the node
+	synced   int      // how many of the scheduler's moves are known
+	lagging  bool     // of some that are not they are no longer known
 	blocked  int      // groups that wait for a node of the class
 	gone     bool
 }
 
-// A branch is a part of the tree: of the children one for each value of a label, or
-// at the leaves the nodes.
+// A link is a node's place in its leaf.
+type link struct {
+	leaf       int32 // none for who is no member
+	level      int32 // closed for who is in no bucket
+	prev, next int32 // of the same bucket; none at its ends
+}
+
+// none is no branch, and no node.
+const none = -1
+
+// A branch is a part of the tree: it has one child for each value of a label or, if
+// it is a leaf, the open nodes in the order of how many tasks they have. Among
+// equals who came to its number first is first, so that each has its turn.
 type branch struct {
 	values   map[string]int32
 	children []int32
-	members  []*node
+	buckets  []bucket // by number of tasks
+	low      int      // no bucket before it has any
 }
+
+// A bucket is a list of nodes that have as many tasks.
+type bucket struct{ first, last int32 }
 
 // A label is what a placement preference spreads over.
 type label struct {
@@ -57,19 +77,25 @@ func (s *Scheduler) classOf(g *group) *class {
 	if g.class == nil {
 		g.asks = signature(g.template)
 	}
-	c := s.classes[g.asks]
-	if c == nil {
-		c = newClass(&g.template.Spec)
-		c.leafOf = make([]int32, 0, len(s.slots))
-		for _, n := range s.slots {
-			if n != nil {
-				c.update(n)
-			}
-		}
-		s.classes[g.asks] = c
-		s.listed = append(s.listed, c)
+	g.class = s.class(g.asks, &g.template.Spec)
+	return g.class
+}
+
+// class returns the class of that signature, which is made when it is first wanted.
+func (s *Scheduler) class(asks string, spec *swarm.TaskSpec) *class {
+	if c := s.classes[asks]; c != nil {
+		return c
 	}
-	g.class = c
+	c := newClass(spec)
+	c.links = make([]link, 0, len(s.slots))
+	c.synced = len(s.moves)
+	for i, n := range s.slots {
+		if n != nil {
+			c.update(n, s.levels[i])
+		}
+	}
+	s.classes[asks] = c
+	s.listed = append(s.listed, c)
 	return c
 }
 
@@ -109,9 +135,17 @@ func parseLabel(descriptor string) (label, bool) {
 	}
 }
 
-// trim throws away the classes that nothing waits for when there are too many.
+// trim throws away the classes that nothing waits for when there are too many, and
+// the moves when there are so many that it is cheaper to look at every node.
 func (s *Scheduler) trim() {
-	if len(s.listed) <= classesMax {
+	if len(s.moves) > max(len(s.slots), 4096) {
+		for _, c := range s.listed {
+			c.lagging = c.lagging || c.synced < len(s.moves)
+			c.synced = 0
+		}
+		s.moves = s.moves[:0]
+	}
+	if len(s.listed) <= classesMin || len(s.listed)*len(s.slots) <= linksMax {
 		return
 	}
 	for _, c := range s.listed {
@@ -124,35 +158,85 @@ func (s *Scheduler) trim() {
 	}
 }
 
-// leaf returns the branch that a node is in, -1 if it is no member.
+// leaf returns the branch that a node is in, or none.
 func (c *class) leaf(n *node) int32 {
-	if int(n.index) < len(c.leafOf) {
-		return c.leafOf[n.index]
+	if int(n.index) < len(c.links) {
+		return c.links[n.index].leaf
 	}
-	return -1
+	return none
+}
+
+// sync puts the nodes whose level has changed in their places.
+func (c *class) sync(s *Scheduler) {
+	if c.lagging {
+		c.lagging = false
+		for i := range c.links {
+			c.relink(int32(i), s.levels[i])
+		}
+	} else {
+		for _, i := range s.moves[c.synced:] {
+			if int(i) < len(c.links) {
+				c.relink(i, s.levels[i])
+			}
+		}
+	}
+	c.synced = len(s.moves)
 }
 
 // update puts a node where it belongs now.
-func (c *class) update(n *node) {
-	for len(c.leafOf) <= int(n.index) {
-		c.leafOf = append(c.leafOf, -1)
+func (c *class) update(n *node, level int32) {
+	for len(c.links) <= int(n.index) {
+		c.links = append(c.links, link{leaf: none, level: closed})
 	}
-	old, now := c.leafOf[n.index], int32(-1)
+	leaf := int32(none)
 	if n.object != nil && c.refusal(n.object) == accepted {
-		now = c.descend(n.object)
+		leaf = c.descend(n.object)
 	}
-	if old == now {
+	if l := &c.links[n.index]; l.leaf != leaf {
+		c.relink(n.index, closed)
+		l.leaf = leaf
+	}
+	c.relink(n.index, level)
+}
+
+// relink moves a node to the bucket of a level, at its end.
+func (c *class) relink(i, level int32) {
+	l := &c.links[i]
+	if l.leaf < 0 || l.level == level {
 		return
 	}
-	if old >= 0 {
-		b := &c.branches[old]
-		i := slices.Index(b.members, n)
-		b.members = slices.Delete(b.members, i, i+1)
+	b := &c.branches[l.leaf]
+	if l.level != closed {
+		from := &b.buckets[l.level]
+		c.join(from, l.prev, l.next)
 	}
-	if now >= 0 {
-		c.branches[now].members = append(c.branches[now].members, n)
+	l.level = level
+	if level == closed {
+		return
 	}
-	c.leafOf[n.index] = now
+	for len(b.buckets) <= int(level) {
+		b.buckets = append(b.buckets, bucket{none, none})
+	}
+	to := &b.buckets[level]
+	last := to.last
+	c.join(to, last, i)
+	l.prev, l.next = last, none
+	to.last = i
+	b.low = min(b.low, int(level))
+}
+
+// join makes two nodes of a bucket neighbours; none stands for its ends.
+func (c *class) join(b *bucket, prev, next int32) {
+	if prev == none {
+		b.first = next
+	} else {
+		c.links[prev].next = next
+	}
+	if next == none {
+		b.last = prev
+	} else {
+		c.links[next].prev = prev
+	}
 }
 
 // descend returns the leaf for a node, and makes its branches if they are new.

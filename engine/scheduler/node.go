@@ -33,14 +33,16 @@ type node struct {
 	ports       map[port]int   // host-mode ports in use
 	waiting     []state.TaskID // tasks that come with this node, which refused them
 
-	total      int32 // active tasks
-	prev, next *node // of the same total, while open
+	total int32 // active tasks
 
 	// What the present session knows of the node.
 	session       uint64
 	offered       uint64 // the last session that it was offered to
 	count, failed int32
 }
+
+// closed is the level of nodes that take no new tasks.
+const closed = -1
 
 // A port is one of a host's own ports.
 type port struct {
@@ -60,6 +62,7 @@ func (s *Scheduler) node(id state.NodeID) *node {
 	} else {
 		n.index = int32(len(s.slots))
 		s.slots = append(s.slots, n)
+		s.levels = append(s.levels, closed)
 	}
 	s.nodes[id] = n
 	return n
@@ -84,11 +87,8 @@ func (s *Scheduler) observeNode(d state.Diff[state.Node]) {
 	n.cpu += after.NanoCPUs - before.NanoCPUs
 	n.memory += after.MemoryBytes - before.MemoryBytes
 	if open := isOpen(n.object); open != n.open {
-		if n.open = open; open {
-			s.order.insert(n)
-		} else {
-			s.order.remove(n)
-		}
+		n.open = open
+		s.relevel(n)
 		s.touch(n, selfChanged)
 	}
 	if old != nil && n.object != nil && !matters(old, n.object) {
@@ -96,7 +96,7 @@ func (s *Scheduler) observeNode(d state.Diff[state.Node]) {
 	}
 	s.touch(n, selfChanged)
 	for _, c := range s.listed {
-		c.update(n)
+		c.update(n, s.levels[n.index])
 	}
 }
 
@@ -165,65 +165,23 @@ func (s *Scheduler) settle() {
 	s.dirty = s.dirty[:0]
 }
 
-// An order has the open nodes by how many tasks they have. Among equals the one
-// that came to its number first is first, so that each has its turn.
-type order struct {
-	buckets []bucket // by number of tasks
-	low     int      // no bucket before it has any
-	count   int
-}
-
-type bucket struct{ first, last *node }
-
-func (o *order) insert(n *node) {
-	for len(o.buckets) <= int(n.total) {
-		o.buckets = append(o.buckets, bucket{})
-	}
-	b := &o.buckets[n.total]
-	n.prev, n.next = b.last, nil
-	if b.last == nil {
-		b.first = n
-	} else {
-		b.last.next = n
-	}
-	b.last = n
-	o.low = min(o.low, int(n.total))
-	o.count++
-}
-
-func (o *order) remove(n *node) {
-	b := &o.buckets[n.total]
-	if n.prev == nil {
-		b.first = n.next
-	} else {
-		n.prev.next = n.next
-	}
-	if n.next == nil {
-		b.last = n.prev
-	} else {
-		n.next.prev = n.prev
-	}
-	n.prev, n.next = nil, nil
-	o.count--
-}
-
-// load changes how many tasks a node has.
-func (o *order) load(n *node, by int32) {
-	if !n.open {
-		n.total += by
-		return
-	}
-	o.remove(n)
+// load changes how many active tasks a node has.
+func (s *Scheduler) load(n *node, by int32) {
 	n.total += by
-	o.insert(n)
+	s.relevel(n)
 }
 
-// least returns the first bucket that has a node, or the number of buckets.
-func (o *order) least() int {
-	for o.low < len(o.buckets) && o.buckets[o.low].first == nil {
-		o.low++
+// relevel remembers that a node has another place in the order of nodes. Classes
+// hear of it when they are used next: see [class.sync].
+func (s *Scheduler) relevel(n *node) {
+	level := int32(closed)
+	if n.open {
+		level = n.total
 	}
-	return o.low
+	if s.levels[n.index] != level {
+		s.levels[n.index] = level
+		s.moves = append(s.moves, n.index)
+	}
 }
 
 // hash is FNV-1a, begun with a salt.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -26,7 +28,8 @@ type Scheduler struct {
 	slots    []*node // nodes by index; nil where one was removed
 	free     []int32 // indexes to be used again
 	dirty    []*node // changed since the last settle
-	order    order
+	levels   []int32 // active tasks of the open nodes by index; closed for others
+	moves    []int32 // indexes of nodes whose level has changed, in order
 	services map[state.ServiceID]*service
 	groups   map[groupRef]*group
 	tasks    map[state.TaskID]record // those that have not ended
@@ -40,7 +43,8 @@ type Scheduler struct {
 	bound   []state.TaskID // come with their node and are to be tried
 	waiting int            // come with their node and were refused
 
-	sessions uint64 // numbers the sessions
+	sessions uint64  // numbers the sessions
+	session  session // its memory is used again
 }
 
 // A phase is how far a task has come, as far as placing is concerned.
@@ -69,6 +73,7 @@ func New(d *state.Draft, _ time.Time) *Scheduler {
 		tasks:    map[state.TaskID]record{},
 		classes:  map[string]*class{},
 	}
+	s.class("", &swarm.TaskSpec{}) // that of all nodes, which is nearly always wanted
 	for n := range d.Nodes() {
 		s.observeNode(state.Diff[state.Node]{After: n})
 	}
@@ -146,6 +151,7 @@ func (s *Scheduler) Place(d *state.Draft, now time.Time, wall state.Wall) {
 	p.placeBound() // what is placed may change why others are not
 	p.explain()
 	s.trim()
+	s.session.pass, s.session.g = nil, nil // the draft is the caller's
 }
 
 // see brings what is remembered of a task up to date.
@@ -215,7 +221,7 @@ func (s *Scheduler) hold(r record, t *state.Task, take bool) {
 // count adds the task to those that its node has, or takes it away.
 func (s *Scheduler) count(r record, add bool) {
 	r.group.service.add(r.node, int32(sign(add)))
-	s.order.load(r.node, int32(sign(add)))
+	s.load(r.node, int32(sign(add)))
 	s.touch(r.node, loadChanged)
 }
 

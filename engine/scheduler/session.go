@@ -1,32 +1,31 @@
 package scheduler
 
-import "slices"
-
 // A session chooses nodes for the tasks of one group, one after the other.
 type session struct {
 	*pass
 	g  *group
 	id uint64
 
-	leaves   []*chooser // by branch
+	only     chooser    // of the one leaf that there is without preferences
+	leaves   []*chooser // by branch, when there are preferences
 	contests [][]rank   // by branch: its children, a heap
 	load     []uint64   // by branch: active tasks of the service
 }
 
 // A chooser chooses among the nodes of one leaf. Nodes on which the service has
-// neither tasks nor failures come first, in the order of their load: for a class of
-// many nodes they are met by walking along all open nodes, and only what is walked
-// over costs. All others are in a heap.
+// neither tasks nor failures come first, in the order of their load: they are met by
+// walking along the leaf's nodes, and only what is walked over costs. The walk sees
+// the loads as they were when the session began; those that change are of nodes
+// that it has passed. All other nodes are in a heap.
 type chooser struct {
 	leaf   int32
-	walk   bool // along the order of all nodes
-	walked bool // or it was begun
-	bucket int
-	at     *node // where the walk goes on
+	walk   bool
+	bucket int   // where the walk goes on
+	at     int32 // the next in the bucket
 
-	nodes []*node // what the heap is made of
+	nodes []*node // what the heap will be made of
 	heap  []rank
-	ready bool  // the heap is made
+	made  bool  // the heap is
 	last  *node // chosen last, to go back into the heap
 }
 
@@ -38,25 +37,19 @@ type rank struct {
 	leaf int32
 }
 
-// walkShare is how few of all nodes a leaf may have to be found by walking along
-// all: one in so many.
-const walkShare = 8
-
 // begin opens a session. It costs as many steps as nodes have tasks of the service.
 func (p *pass) begin(g *group) *session {
-	p.sessions++
-	x := &session{pass: p, g: g, id: p.sessions}
 	c := g.class
-	x.leaves = make([]*chooser, len(c.branches))
-	if len(c.branches) == 1 {
-		x.leaves[0] = &chooser{}
-		if g.why == nil && len(c.branches[0].members)*walkShare >= p.order.count {
-			low := p.order.least()
-			*x.leaves[0] = chooser{walk: true, walked: true, bucket: low, at: p.order.first(low)}
-		}
-	} else {
+	c.sync(p.Scheduler)
+	p.sessions++
+	x := &p.session
+	*x = session{pass: p, g: g, id: p.sessions, only: chooser{nodes: x.only.nodes[:0], heap: x.only.heap[:0]}}
+	if len(c.branches) > 1 {
+		x.leaves = make([]*chooser, len(c.branches))
 		x.load = make([]uint64, len(c.branches))
 		x.contests = make([][]rank, len(c.branches))
+	} else {
+		x.enter(&x.only, 0)
 	}
 	for _, cell := range g.service.cells {
 		x.meet(cell.node).count = cell.count
@@ -77,20 +70,31 @@ func (p *pass) begin(g *group) *session {
 	return x
 }
 
-// offer takes the nodes that have changed their mind, each once.
-func (x *session) offer() {
-	kept := x.g.accept[:0]
-	for _, n := range x.g.accept {
-		if x.g.why[n.index] != accepted || n.offered == x.id {
-			continue
-		}
-		n.offered = x.id
-		kept = append(kept, n)
-		l := x.leafAt(x.g.class.leaf(n))
-		l.nodes = append(l.nodes, n)
+// enter readies a chooser for a leaf.
+func (x *session) enter(l *chooser, leaf int32) {
+	l.leaf = leaf
+	if x.g.why != nil {
+		return
 	}
-	clear(x.g.accept[len(kept):])
-	x.g.accept = kept
+	b := &x.g.class.branches[leaf]
+	for b.low < len(b.buckets) && b.buckets[b.low].first == none {
+		b.low++
+	}
+	if l.walk = b.low < len(b.buckets); l.walk {
+		l.bucket, l.at = b.low, b.buckets[b.low].first
+	}
+}
+
+// leafAt returns the chooser of a leaf.
+func (x *session) leafAt(leaf int32) *chooser {
+	if x.leaves == nil {
+		return &x.only
+	}
+	if x.leaves[leaf] == nil {
+		x.leaves[leaf] = &chooser{}
+		x.enter(x.leaves[leaf], leaf)
+	}
+	return x.leaves[leaf]
 }
 
 // meet makes what the session knows of a node its own.
@@ -108,27 +112,35 @@ func (x *session) note(n *node, count uint64) {
 	if leaf < 0 {
 		return
 	}
-	if l := x.leaves[0]; l != nil {
-		if l.walked {
-			l.nodes = append(l.nodes, n)
-		}
+	if x.g.why == nil {
+		l := x.leafAt(leaf)
+		l.nodes = append(l.nodes, n)
+	}
+	if x.leaves == nil {
 		return
 	}
 	x.load[leaf] += count
-	if n.object != nil {
-		at := int32(0)
-		for _, l := range x.g.class.spread {
-			x.load[at] += count
-			at = x.g.class.branches[at].values[l.of(n.object)]
-		}
+	at := int32(0)
+	for _, l := range x.g.class.spread {
+		x.load[at] += count
+		at = x.g.class.branches[at].values[l.of(n.object)]
 	}
 }
 
-func (x *session) leafAt(leaf int32) *chooser {
-	if x.leaves[leaf] == nil {
-		x.leaves[leaf] = &chooser{leaf: leaf}
+// offer takes the nodes that have changed their mind, each once.
+func (x *session) offer() {
+	kept := x.g.accept[:0]
+	for _, n := range x.g.accept {
+		if x.g.why[n.index] != accepted || n.offered == x.id {
+			continue
+		}
+		n.offered = x.id
+		kept = append(kept, n)
+		l := x.leafAt(x.g.class.leaf(n))
+		l.nodes = append(l.nodes, n)
 	}
-	return x.leaves[leaf]
+	clear(x.g.accept[len(kept):])
+	x.g.accept = kept
 }
 
 // next returns the node for the next task, which must be placed on it; nil if
@@ -164,7 +176,7 @@ func (x *session) chooseIn(l *chooser) *node {
 	if n := x.walkOn(l); n != nil {
 		return n
 	}
-	if !l.ready {
+	if !l.made {
 		x.fill(l)
 	} else if l.last != nil {
 		if x.takes(l.last) {
@@ -183,43 +195,40 @@ func (x *session) chooseIn(l *chooser) *node {
 
 // walkOn returns the next node of the walk that has nothing of the service.
 func (x *session) walkOn(l *chooser) *node {
-	for l.walk {
-		n := l.at
-		if n == nil {
-			if l.bucket++; l.bucket >= len(x.order.buckets) {
+	if !l.walk {
+		return nil
+	}
+	c := x.g.class
+	buckets := c.branches[l.leaf].buckets
+	for {
+		for l.at == none {
+			if l.bucket++; l.bucket >= len(buckets) {
 				l.walk = false
 				return nil
 			}
-			l.at = x.order.first(l.bucket)
-			continue
+			l.at = buckets[l.bucket].first
 		}
-		l.at = n.next // before n moves on
-		if n.session == x.id || x.g.class.leaf(n) < 0 || !x.takes(n) {
+		n := x.slots[l.at]
+		l.at = c.links[l.at].next
+		if n.session == x.id || !x.takes(n) {
 			continue
 		}
 		x.meet(n).count = 1
 		l.nodes = append(l.nodes, n)
 		return n
 	}
-	return nil
 }
 
-// fill makes the heap: of the nodes that the walk left aside, of those that have
-// changed their mind, or of all.
+// fill makes the heap: of the nodes that the walk left aside, or of those that have
+// changed their mind.
 func (x *session) fill(l *chooser) {
-	l.ready = true
-	nodes := l.nodes
-	if !l.walked && x.g.why == nil {
-		nodes = x.g.class.branches[l.leaf].members
-	}
-	heap := make([]rank, 0, len(nodes))
-	for _, n := range nodes {
+	l.made = true
+	for _, n := range l.nodes {
 		if x.takes(n) {
-			heap = append(heap, x.rank(n))
+			l.heap = append(l.heap, x.rank(n))
 		}
 	}
-	l.nodes = nil
-	l.heap = makeHeap(heap)
+	l.heap = makeHeap(l.heap)
 }
 
 // takes reports whether a member of the class takes another task.
@@ -235,71 +244,5 @@ func (x *session) rank(n *node) rank {
 		key:  uint64(n.failed)<<48 | uint64(min(n.count, most))<<24 | uint64(min(n.total, most)),
 		tie:  mix(n.hash ^ x.g.salt),
 		node: n,
-	}
-}
-
-// first returns the first node of a bucket.
-func (o *order) first(bucket int) *node {
-	if bucket < len(o.buckets) {
-		return o.buckets[bucket].first
-	}
-	return nil
-}
-
-func (a *rank) before(b *rank) bool {
-	if a.key != b.key {
-		return a.key < b.key
-	}
-	if a.tie != b.tie {
-		return a.tie < b.tie
-	}
-	if a.node != nil && b.node != nil {
-		return a.node.id < b.node.id
-	}
-	return a.leaf < b.leaf
-}
-
-func makeHeap(h []rank) []rank {
-	for i := len(h)/2 - 1; i >= 0; i-- {
-		sink(h, i)
-	}
-	return h
-}
-
-func push(h []rank, r rank) []rank {
-	h = append(h, r)
-	for i := len(h) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if !h[i].before(&h[parent]) {
-			break
-		}
-		h[i], h[parent] = h[parent], h[i]
-		i = parent
-	}
-	return h
-}
-
-func pop(h []rank) []rank {
-	last := len(h) - 1
-	h[0] = h[last]
-	h = slices.Delete(h, last, last+1)
-	sink(h, 0)
-	return h
-}
-
-func sink(h []rank, i int) {
-	for {
-		least, left := i, 2*i+1
-		if left < len(h) && h[left].before(&h[least]) {
-			least = left
-		}
-		if left+1 < len(h) && h[left+1].before(&h[least]) {
-			least = left + 1
-		}
-		if least == i {
-			return
-		}
-		h[i], h[least] = h[least], h[i]
-		i = least
 	}
 }
