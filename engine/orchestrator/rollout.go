@@ -9,10 +9,6 @@ import (
 	"github.com/swarmd/swarmd/engine/state"
 )
 
-// monitorDefault is how long an updated task is watched for failure where the
-// user does not say.
-const monitorDefault = 5 * time.Second
-
 // A rollout is what is remembered of an update under way: which slots are still
 // to be moved, which are being moved, and which tasks are watched.
 type rollout struct {
@@ -30,46 +26,6 @@ type rollout struct {
 
 // A landing is a slot that has been moved and still counts as being moved.
 type landing struct{ until time.Time }
-
-// isOver reports whether an update has come to its good end.
-func isOver(u swarm.UpdateState) bool {
-	return u == swarm.UpdateStateCompleted || u == swarm.UpdateStateRollbackCompleted
-}
-
-func isUnderWay(u swarm.UpdateState) bool {
-	return u == swarm.UpdateStateUpdating || u == swarm.UpdateStateRollbackStarted
-}
-
-func isRollback(u swarm.UpdateState) bool {
-	switch u {
-	case swarm.UpdateStateRollbackStarted, swarm.UpdateStateRollbackPaused, swarm.UpdateStateRollbackCompleted:
-		return true
-	default:
-		return false
-	}
-}
-
-// configOf returns the configuration of the service's present update, with
-// nothing left to guess.
-func configOf(s *state.Service) swarm.UpdateConfig {
-	config := s.Spec.UpdateConfig
-	if s.Update != nil && isRollback(s.Update.State) {
-		config = s.Spec.RollbackConfig
-	}
-	if config == nil {
-		return swarm.UpdateConfig{Parallelism: 1, Monitor: monitorDefault, FailureAction: swarm.UpdateFailureActionPause}
-	}
-	c := *config
-	if c.Monitor <= 0 {
-		c.Monitor = monitorDefault
-	}
-	if c.Delay >= c.Monitor { // the last task is watched until after the next has begun
-		c.Monitor = c.Delay + time.Second
-	}
-	return c
-}
-
-func startFirst(s *state.Service) bool { return configOf(s).Order == swarm.UpdateOrderStartFirst }
 
 // rolloutOf returns the rollout of the service's present template, nil when none
 // is under way. On a new leader it is rebuilt here.
@@ -140,22 +96,25 @@ func (r *rollout) enqueue(v *slot) {
 	r.urgent.push(v.ref.key)
 }
 
-// stale reports whether the slot is to be moved to the service's template.
+// stale reports whether the slot is to be moved to the service's template. One
+// where the new task has ended for good, and the old one was kept, has had its turn.
 func (v *slot) stale() bool {
-	if !v.occupied() {
-		return false
-	}
-	var newest *state.Task // wanted, or what says that the slot stays empty
+	tried, lively := false, false
 	for _, t := range v.tasks {
-		switch {
-		case alive(t) && t.Template == v.service.Template:
+		switch current := t.Template == v.service.Template; {
+		case alive(t) && current:
 			return false
-		case t.Desired <= state.TaskShutdown:
-			newest = t
+		case alive(t):
+			lively, tried = true, false
+		case current && t.Desired == state.TaskShutdown && selfEnded(t):
+			u := v.service.Update
+			tried = tried || u == nil || t.Created >= u.Started
 		}
 	}
-	// A newer task that has ended for good was this slot's turn already.
-	return newest != nil && newest.Template != v.service.Template
+	if lively {
+		return !tried
+	}
+	return v.occupied() && v.last().Template != v.service.Template
 }
 
 // roll takes the service's update a step further: it begins it, moves slots as

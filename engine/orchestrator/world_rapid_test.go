@@ -1,7 +1,9 @@
 package orchestrator_test
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -18,11 +20,26 @@ type storm struct {
 	*world
 	t       *rapid.T
 	history int64
+	lives   map[string]int // how often each service has been removed
+	allowed map[state.ServiceID]uint64
+}
+
+// id names a service: one that is made again is another one.
+func (s *storm) id(kind string) state.ServiceID {
+	return state.ServiceID(fmt.Sprintf("%s-%d", kind, s.lives[kind]))
+}
+
+func (s *storm) someKind() string {
+	return rapid.SampledFrom([]string{"rep", "all", "job", "each"}).Draw(s.t, "service")
 }
 
 func newStorm(t *rapid.T) *storm {
 	w := newWorld(t.Fatalf)
-	s := &storm{world: w, t: t, history: rapid.Int64Range(-1, 3).Draw(t, "history")}
+	w.fail = func(format string, args ...any) {
+		t.Log(w.told())
+		t.Fatalf(format, args...)
+	}
+	s := &storm{world: w, t: t, history: rapid.Int64Range(-1, 3).Draw(t, "history"), lives: map[string]int{}, allowed: map[state.ServiceID]uint64{}}
 	w.change(func(d *state.Draft) {
 		c := state.Cluster{ID: "swarm"}
 		c.Spec.Orchestration.TaskHistoryRetentionLimit = &s.history
@@ -45,22 +62,25 @@ func (s *storm) putNode(id state.NodeID, st state.NodeState, a swarm.NodeAvailab
 // step does one random thing, and has the orchestrator decide.
 func (s *storm) step() {
 	t := s.t
-	switch rapid.SampledFrom([]string{
+	step := rapid.SampledFrom([]string{
 		"service", "service", "node", "remove", "rollback", "act", "act", "act", "fail", "fail", "advance", "elect",
-	}).Draw(t, "step") {
+	}).Draw(t, "step")
+	s.log = append(s.log, "after "+step)
+	switch step {
 	case "service":
-		s.putService(rapid.SampledFrom([]state.ServiceID{"rep", "all", "job", "each"}).Draw(t, "service"))
+		s.putService(s.someKind())
 	case "node":
 		s.putNode(rapid.SampledFrom([]state.NodeID{"n1", "n2", "n3"}).Draw(t, "node"),
 			rapid.SampledFrom([]state.NodeState{state.NodeReady, state.NodeReady, state.NodeDown}).Draw(t, "state"),
 			rapid.SampledFrom([]swarm.NodeAvailability{swarm.NodeAvailabilityActive, swarm.NodeAvailabilityPause, swarm.NodeAvailabilityDrain}).Draw(t, "availability"),
 			rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone"))
 	case "remove":
-		id := rapid.SampledFrom([]state.ServiceID{"rep", "all", "job", "each"}).Draw(t, "service")
-		s.change(func(d *state.Draft) { d.DeleteService(id) })
+		kind := s.someKind()
+		s.change(func(d *state.Draft) { d.DeleteService(s.id(kind)) })
+		s.lives[kind]++
 	case "rollback":
-		if v := s.store.Draft().Service("rep"); v != nil && v.Previous != nil {
-			s.revise("rep", *v.Previous, true)
+		if v := s.store.Draft().Service(s.id("rep")); v != nil && v.Previous != nil {
+			s.revise(v.ID, *v.Previous, true)
 		}
 	case "act":
 		s.act(func(*state.Task) bool { return rapid.Bool().Draw(t, "acts") })
@@ -75,11 +95,11 @@ func (s *storm) step() {
 	s.check()
 }
 
-func (s *storm) putService(id state.ServiceID) {
-	t := s.t
+func (s *storm) putService(kind string) {
+	t, id := s.t, s.id(kind)
 	spec := swarm.ServiceSpec{Annotations: swarm.Annotations{Name: string(id)}}
 	n := rapid.Uint64Range(0, 4).Draw(t, "n")
-	switch id {
+	switch kind {
 	case "rep":
 		spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: &n}
 	case "all":
@@ -134,13 +154,16 @@ func wanted(t *state.Task) bool { return t.Desired < state.TaskShutdown }
 // check holds what must never be otherwise.
 func (s *storm) check() {
 	d := s.store.Draft()
+	for v := range d.Services() {
+		s.paced(d, v)
+	}
 	for _, id := range d.ServicesWithTasks() {
 		v := d.Service(id)
 		for key, tasks := range d.Slots(id) {
 			live, templates := 0, map[uint64]bool{}
 			for _, t := range tasks {
 				if d.Template(id, t.Template) == nil {
-					s.t.Fatalf("task %s of %s has no template", t.ID, id)
+					s.fail("task %s of %s has no template", t.ID, id)
 				}
 				if wanted(t) {
 					live++
@@ -149,17 +172,41 @@ func (s *storm) check() {
 			}
 			switch {
 			case v == nil && live > 0:
-				s.t.Fatalf("%s is removed, and slot %v has a task that is wanted", id, key)
+				s.fail("%s is removed, and slot %v has a task that is wanted", id, key)
 			case live > 2, live == 2 && len(templates) < 2:
-				s.t.Fatalf("slot %v of %s has %d tasks that are wanted", key, id, live)
+				s.fail("slot %v of %s has %d tasks that are wanted", key, id, live)
 			case live == 2 && v.Spec.UpdateConfig.Order != "start-first" && v.Spec.RollbackConfig.Order != "start-first":
-				s.t.Fatalf("slot %v of %s has two tasks without start-first", key, id)
+				s.fail("slot %v of %s has two tasks without start-first", key, id)
 			}
 			if s.history >= 0 {
 				s.kept(v, key, tasks)
 			}
 		}
 	}
+}
+
+// paced checks that no more slots are being moved than the update may move at
+// once; those that an earlier, wider update has begun to move may end.
+func (s *storm) paced(d *state.Draft, v *state.Service) {
+	config := v.Spec.UpdateConfig
+	if v.Update != nil && v.Update.State == swarm.UpdateStateRollbackStarted {
+		config = v.Spec.RollbackConfig
+	}
+	if config == nil || config.Parallelism == 0 {
+		s.allowed[v.ID] = 1 << 32
+		return
+	}
+	moving := uint64(0)
+	for t := range d.TasksOf(v.ID) {
+		if t.Rollout && wanted(t) && t.Template == v.Template && t.Status.State < state.TaskRunning {
+			moving++
+		}
+	}
+	most := max(s.allowed[v.ID], config.Parallelism)
+	if moving > most {
+		s.fail("%d slots of %s are being moved, %d may be", moving, v.ID, most)
+	}
+	s.allowed[v.ID] = max(config.Parallelism, moving)
 }
 
 // kept checks that no more history is kept than there may be.
@@ -172,7 +219,7 @@ func (s *storm) kept(v *state.Service, key state.SlotKey, tasks []*state.Task) {
 	}
 	// Restarts are counted from history; one says that a slot stays empty.
 	if limit := max(int(s.history), 1+3); ended > limit {
-		s.t.Fatalf("slot %v of %s keeps %d tasks that have ended", key, v.ID, ended)
+		s.fail("slot %v of %s keeps %d tasks that have ended", key, v.ID, ended)
 	}
 }
 
@@ -181,7 +228,7 @@ func (s *storm) converged() {
 	d := s.store.Draft()
 	for _, id := range d.ServicesWithTasks() {
 		if d.Service(id) == nil {
-			s.t.Fatalf("%s is removed, its tasks are not", id)
+			s.fail("%s is removed, its tasks are not", id)
 		}
 	}
 	for _, id := range d.ServicesWithTemplates() {
@@ -192,14 +239,14 @@ func (s *storm) converged() {
 				used = used || t.Template == made.Version
 			}
 			if !used {
-				s.t.Fatalf("template %d of %s is of no use", made.Version, id)
+				s.fail("template %d of %s is of no use", made.Version, id)
 			}
 		}
 	}
 	for v := range d.Services() {
 		s.serves(d, v)
 		if u := v.Update; u != nil && (u.State == swarm.UpdateStateUpdating || u.State == swarm.UpdateStateRollbackStarted) {
-			s.t.Fatalf("%s is %s for ever", v.ID, u.State)
+			s.fail("%s is %s for ever", v.ID, u.State)
 		}
 	}
 }
@@ -212,7 +259,7 @@ func (s *storm) serves(d *state.Draft, v *state.Service) {
 		for _, t := range tasks {
 			if wanted(t) {
 				if live != nil {
-					s.t.Fatalf("slot %v of %s has two tasks at rest", key, v.ID)
+					s.fail("slot %v of %s has two tasks at rest", key, v.ID)
 				}
 				live = t
 			}
@@ -225,11 +272,13 @@ func (s *storm) serves(d *state.Draft, v *state.Service) {
 		case live != nil:
 			full++
 			paused := v.Update != nil && (v.Update.State == swarm.UpdateStatePaused || v.Update.State == swarm.UpdateStateRollbackPaused)
-			if live.Template != v.Template && !paused {
-				s.t.Fatalf("slot %v of %s runs template %d, want %d", key, v.ID, live.Template, v.Template)
+			// Under start-first the old one stays where the new one has failed for good.
+			gone := last.Template == v.Template && last.Status.State > state.TaskRunning
+			if live.Template != v.Template && !paused && !gone {
+				s.fail("slot %v of %s runs template %d, want %d", key, v.ID, live.Template, v.Template)
 			}
 			if live.Status.State != state.TaskRunning && !(live.Job && live.Status.State == state.TaskComplete) {
-				s.t.Fatalf("slot %v of %s is %s at rest", key, v.ID, live.Status.State)
+				s.fail("slot %v of %s is %s at rest", key, v.ID, live.Status.State)
 			}
 		case last != nil && (restart.Condition == "none" || restart.Condition == "on-failure" || *restart.MaxAttempts > 0 || last.Job):
 			held++
@@ -237,11 +286,11 @@ func (s *storm) serves(d *state.Draft, v *state.Service) {
 	}
 	switch {
 	case v.Spec.Mode.Replicated != nil && (full > int(*v.Spec.Mode.Replicated.Replicas) || full+held < int(*v.Spec.Mode.Replicated.Replicas)):
-		s.t.Fatalf("%s has %d tasks and %d slots that stay empty, want %d", v.ID, full, held, *v.Spec.Mode.Replicated.Replicas)
+		s.fail("%s has %d tasks and %d slots that stay empty, want %d", v.ID, full, held, *v.Spec.Mode.Replicated.Replicas)
 	case (v.Spec.Mode.Global != nil || v.Spec.Mode.GlobalJob != nil) && (full > 3 || full+held < 3):
-		s.t.Fatalf("%s has %d tasks and %d nodes that stay empty, want 3", v.ID, full, held)
+		s.fail("%s has %d tasks and %d nodes that stay empty, want 3", v.ID, full, held)
 	case v.Spec.Mode.ReplicatedJob != nil && full+held != int(total(v)):
-		s.t.Fatalf("%s has %d slots, want %d", v.ID, full+held, total(v))
+		s.fail("%s has %d slots, want %d", v.ID, full+held, total(v))
 	}
 }
 
@@ -268,6 +317,32 @@ func (s *storm) shape() []string {
 	return lines
 }
 
+// quieten has all nodes back and lets everything take its course.
+func (s *storm) quieten() {
+	for _, id := range []state.NodeID{"n1", "n2", "n3"} {
+		s.putNode(id, state.NodeReady, swarm.NodeAvailabilityActive, "a")
+	}
+	s.rest()
+	s.check()
+	s.converged()
+}
+
+// fork is the same swarm under another leader, who knows only what was committed.
+func (s *storm) fork() *storm {
+	var b bytes.Buffer
+	if _, err := s.store.Freeze().WriteTo(&b); err != nil {
+		s.fail("%v", err)
+	}
+	store, err := state.Restore(&b)
+	if err != nil {
+		s.fail("%v", err)
+	}
+	w := *s.world
+	w.store, w.names, w.log = store, maps.Clone(w.names), slices.Clone(w.log)
+	w.elect()
+	return &storm{world: &w, t: s.t, history: s.history, lives: s.lives, allowed: maps.Clone(s.allowed)}
+}
+
 // Users, nodes and tasks do as they like for a while, and leaders come and go.
 // Nothing forbidden ever holds; and when all nodes are back and nothing fails any
 // more, everything comes to what was asked for, and then nothing is written.
@@ -277,22 +352,22 @@ func TestStorms(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			s.step()
 		}
-		for _, id := range []state.NodeID{"n1", "n2", "n3"} {
-			s.putNode(id, state.NodeReady, swarm.NodeAvailabilityActive, "a")
-		}
-		s.rest()
-		s.check()
-		s.converged()
+		other := s.fork()
+		s.quieten()
 		shape, index := s.shape(), s.store.Index()
 		s.advance(48 * time.Hour)
 		s.pass()
 		if s.store.Index() != index {
-			t.Fatalf("nothing happened for two days, and %v was written", s.log)
+			s.fail("nothing happened for two days, and something was written")
 		}
 		s.elect()
 		s.rest()
 		if diff := cmp.Diff(shape, s.shape()); diff != "" {
-			t.Fatalf("a new leader sees it otherwise:\n%s", diff)
+			s.fail("a leader elected afterwards sees it otherwise:\n%s", diff)
+		}
+		other.quieten()
+		if diff := cmp.Diff(shape, other.shape()); diff != "" {
+			s.fail("a leader elected in the middle comes to something else:\n%s", diff)
 		}
 	})
 }

@@ -162,9 +162,9 @@ func (d *Draft) TasksByPrefix(prefix string, limit int) []*Task {
 func (d *Draft) Changes() []Change {
 	changes := make([]Change, 0, len(d.touched))
 	var arena []byte // what is encoded is copied when it is applied
-	for _, k := range d.touched {
+	for i, k := range d.touched {
 		if cap(arena)-len(arena) < 4096 {
-			arena = make([]byte, 0, 64<<10)
+			arena = make([]byte, 0, min(64<<10, 4096+256*(len(d.touched)-i)))
 		}
 		start := len(arena)
 		var there, before bool
