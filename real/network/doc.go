@@ -1,2 +1,57 @@
-// Package network makes the kernel's network match a plan.
+// Package network makes the kernel's network match a [netplan.Plan].
+//
+// A [Network] takes plans ([Network.Apply]) and posts what came of each
+// ([engine.NetworkApplied]). A plan is the whole of what is wanted, so applying
+// one is: read what it asks for (wanted), compare it with what the kernel has,
+// change the difference. What has been made is remembered, so that one change
+// costs one change; what is not remembered is looked at before it is touched. A
+// process that begins anew remembers nothing, finds everything right and changes
+// nothing: containers and connections live through its restarts. From time to
+// time everything is compared afresh, and what somebody broke is repaired.
+//
+// All of it is in the network namespace that the caller of [Start] was in:
+//
+//   - a bridge with the plan's gateway address. Its ports are isolated: containers
+//     reach each other by published ports only.
+//   - for each task a network namespace, held by a file in Config.NetnsDir, with lo
+//     and eth0, whose hardware address derives from the IPv4 one. It is not the
+//     container's own, so that it can outlive it by as much as a last packet needs.
+//   - one nftables table. Published ports are elements of shared maps:
+//
+//     pub:  protocol . port         -> goto lb_N_G, for N backends
+//     eps:  protocol . port . index -> address . port
+//     none: protocol . port, which has no backend and refuses
+//
+//     and lb_N_G takes the index from a counter modulo N. The counter is that of the
+//     ports of group G, one of 31: ports that share one take turns with each other.
+//     Ports that are published on one address have maps of their own (pub_at, …).
+//     A client's address is kept, but for those on the loopback address and for
+//     containers of this host, who are seen as the gateway.
+//   - sockets on published ports, so that no process of the host takes one
+//     unawares; those for TCP on [::1] relay to 127.0.0.1.
+//
+// Nothing else is touched, but for these kernel settings: ip_forward is turned
+// on, those of the bridge are set, and with Config.OwnHost frames on bridges no
+// longer pass through iptables.
+//
+// [Network.Close] leaves the kernel as it is. [Network.Remove] and [Remove]
+// leave nothing. Before the first plan nothing is changed; a plan without a
+// gateway is one without a network.
+//
+// # Not guaranteed
+//
+//   - A host firewall that drops what is forwarded, as Docker's does, still drops:
+//     to accept in one table does not override another.
+//   - Containers reach what listens on the host; its firewall may forbid it.
+//   - IPv6 is for [::1] and TCP only, and its clients are seen as the gateway.
+//     Connections over [::1] end with the process.
+//   - A container that may configure its network (CAP_NET_ADMIN) can undo its own
+//     interface until the next sweep, and use the address of another as a source.
+//   - TCP connections to a backend that is taken away go on for as long as the
+//     backend lives; that is what draining needs. UDP flows move at once.
+//   - A packet under way while a map shrinks may count the first backend twice.
+//   - The network is this host's: backends on others are routed as any address is.
+//
+// Threads that have entered another namespace end with the work they did there;
+// no goroutine is ever run on them afterwards.
 package network

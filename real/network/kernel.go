@@ -26,21 +26,29 @@ type kernel struct {
 	gateway   netip.Prefix // that the bridge is known to have
 	endpoints map[state.TaskID]endpoint
 	swept     bool // nothing of ours is there that is not known
+	held      *reservations
+	reserved  bool // what is wanted has been asked for
 
 	isolated map[int]bool // ports of bridges by index, as of one pass
 }
 
 func newKernel(c Config, h *host) *kernel {
-	return &kernel{config: c, host: h, table: newTable(c, h), endpoints: make(map[state.TaskID]endpoint)}
+	return &kernel{
+		config: c, host: h, table: newTable(c, h),
+		endpoints: make(map[state.TaskID]endpoint), held: newReservations(h, c.Logger),
+	}
 }
 
-func (k *kernel) close() { k.table.close() }
+func (k *kernel) close() {
+	k.held.close()
+	k.table.close()
+}
 
 // forget makes everything be looked at again.
 func (k *kernel) forget() {
 	k.gateway = netip.Prefix{}
 	clear(k.endpoints)
-	k.swept = false
+	k.swept, k.reserved = false, false
 	k.table.known = false
 }
 
@@ -82,6 +90,9 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	}
 	changes, err := k.table.converge(w)
 	errs = append(errs, err)
+	if len(changes) > 0 || !k.reserved {
+		k.reserve(w)
+	}
 	removed, err := k.removeUnwanted(w)
 	errs = append(errs, err, k.flush(changes, append(gone, removed...)))
 	if !w.gateway.IsValid() {
@@ -90,6 +101,13 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 		errs = append(errs, k.removeBridge())
 	}
 	return failed, errors.Join(errs...)
+}
+
+// reserve holds the published ports. Those that could not be had are asked for
+// again by every sweep.
+func (k *kernel) reserve(w wanted) {
+	k.held.converge(w.ports)
+	k.reserved = true
 }
 
 // evict removes the endpoints that are no longer wanted whose addresses others
@@ -148,6 +166,7 @@ func (k *kernel) removeUnwanted(w wanted) ([]netip.Addr, error) {
 // remove takes everything of ours away.
 func (k *kernel) remove() error {
 	k.forget()
+	k.held.converge(nil)
 	k.bridge = 0
 	files, links, err := k.strays(nil)
 	errs := []error{err, k.table.remove()}

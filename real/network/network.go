@@ -210,6 +210,7 @@ func (n *Network) sweep() {
 	if err != nil {
 		n.log.Error("the network could not be compared with its plan", "err", err)
 	}
+	n.kernel.reserve(*n.last)
 	if len(lines) == 0 && err == nil {
 		return
 	}

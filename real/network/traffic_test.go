@@ -1,7 +1,10 @@
 package network
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 const website = `
@@ -39,10 +43,10 @@ func (l *lab) website() {
 // who it is where that can be.
 func TestPublishedPortsAnswer(t *testing.T) {
 	l := newLab(t)
-	l.website()
 	l.serve(l.client, "outside", 5000)
 	l.serve(l.host, "host", 9000)
 	l.serve(l.host, "host", 7000)
+	l.website()
 	web := func(i int) netns.NsHandle { return l.task(fmt.Sprintf("web.%d", i)) }
 	for _, c := range []struct {
 		what             string
@@ -65,6 +69,10 @@ func TestPublishedPortsAnswer(t *testing.T) {
 		{"published on loopback, from the host", l.host, "tcp4", "127.0.0.1:7001", "web.2 172.20.0.1"},
 		{"published on loopback, from elsewhere", l.client, "tcp4", hostAddress + ":7001", "refused"},
 		{"no backend, on one address", l.client, "tcp4", hostAddress + ":7002", "refused"},
+
+		{"the host, by the other loopback", l.host, "tcp6", "[::1]:7001", "web.2 172.20.0.1"},
+		{"the other loopback, published on one address", l.host, "tcp6", "[::1]:7002", "refused"},
+		{"the other loopback, no backend", l.host, "tcp6", "[::1]:9000", "refused"},
 
 		{"no backend", l.client, "tcp4", hostAddress + ":9000", "refused"},
 		{"no backend, by loopback", l.host, "tcp4", "127.0.0.1:9000", "refused"},
@@ -226,5 +234,67 @@ func TestRemoval(t *testing.T) {
 	l.net.sweep() // has no plan, and makes nothing
 	if _, err := os.Stat(l.config.NetnsDir); err == nil {
 		t.Error("something was made")
+	}
+}
+
+// The port is the swarm's as long as it is published: a process of the host
+// cannot take it, and one that has it keeps it and is told of in the log.
+func TestPortsAreReserved(t *testing.T) {
+	l := newLab(t)
+	var log strings.Builder
+	l.config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	l.restart()
+	l.serve(l.host, "host", 9000)
+	l.website()
+	listen := func(address string) error {
+		return inside(l.host, func() error {
+			s, err := net.Listen("tcp4", address)
+			if err == nil {
+				s.Close()
+			}
+			return err
+		})
+	}
+	for _, address := range []string{"0.0.0.0:8080", "127.0.0.1:8080", "0.0.0.0:7001", "0.0.0.0:7002"} {
+		if err := listen(address); !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("listening on %s: %v", address, err)
+		}
+	}
+	for _, p := range []string{"9000/tcp", "9000/udp"} {
+		if n := strings.Count(log.String(), "port="+p); n != 1 {
+			t.Errorf("%s was told %d times:\n%s", p, n, log.String())
+		}
+	}
+	l.must("gateway 172.20.0.1/16")
+	if err := listen("0.0.0.0:8080"); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is said on [::1] is relayed, to the end and both ways, and connections
+// outlast the listening.
+func TestOtherLoopback(t *testing.T) {
+	l := newLab(t)
+	l.website()
+	c, err := l.dial(l.host, "tcp6", "[::1]:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := say(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.must("gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\nendpoint web.3 172.20.0.4\npublish 8080/tcp")
+	if got := l.ask(l.host, "tcp6", "[::1]:8080"); got != "refused" {
+		t.Errorf("with no backend: %q", got)
+	}
+	if again, err := say(c); err != nil || again != first {
+		t.Errorf("%q, then %q, %v", first, again, err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
+		t.Errorf("after the last word: %q, %v", rest, err)
 	}
 }
