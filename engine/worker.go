@@ -29,9 +29,9 @@ type worker struct {
 // helloPatience is how long a worker waits for an answer to its Hello.
 const helloPatience = time.Second
 
-// gateway is the node's address on the bridge of its containers. Docker's own
+// Gateway is the node's address on the bridge of its containers. Docker's own
 // gateway bridge has 172.18.0.0/16 by default; both may be on one machine.
-func gateway() netip.Prefix { return netip.MustParsePrefix("172.31.0.1/16") }
+func Gateway() netip.Prefix { return netip.MustParsePrefix("172.31.0.1/16") }
 
 // begin makes the worker of a node that has just started.
 func (w *worker) begin(n *Node, now time.Time) {
@@ -39,7 +39,7 @@ func (w *worker) begin(n *Node, now time.Time) {
 		Self:     n.identity.Node,
 		Hostname: n.description.Hostname,
 		Platform: n.description.Platform,
-		Gateway:  gateway(),
+		Gateway:  Gateway(),
 	})
 	if !n.member() { // what is left of an earlier swarm goes
 		w.agent.Assign(wire.Assign{Full: true}, now)
@@ -247,7 +247,7 @@ func effectOf(order agent.Order) Effect {
 
 // plan is the network that a node's endpoints call for.
 func plan(generation uint64, endpoints []agent.Endpoint) netplan.Plan {
-	in := netplan.Input{Generation: generation, Gateway: gateway()}
+	in := netplan.Input{Generation: generation, Gateway: Gateway()}
 	for _, e := range endpoints {
 		in.Endpoints = append(in.Endpoints, netplan.Task{Task: e.Task, Address: e.Address, Serving: e.Serving, Ports: e.Ports})
 	}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/real/consensus"
+	"github.com/swarmd/swarmd/real/disk"
+)
+
+// ordersMax is how many orders about membership may wait; the engine has one out
+// at a time.
+const ordersMax = 16
+
+// A membership is what makes this host a member of a swarm, on disk and running:
+// its identity and its log. The identity is written last and removed first, so
+// that whoever has one has a whole log.
+//
+// Orders are carried out one after another on a goroutine of their own: closing
+// a log waits for the engine to take what the log still has to say.
+type membership struct {
+	dir    string
+	config consensus.Config // without what depends on the identity
+	log    *slog.Logger
+	orders chan func() error
+	work   sync.WaitGroup
+
+	mu      sync.Mutex
+	current *consensus.Log
+	storage *disk.Storage
+}
+
+func newMembership(dir string, config consensus.Config) *membership {
+	return &membership{dir: dir, config: config, log: config.Logger, orders: make(chan func() error, ordersMax)}
+}
+
+// identity returns the identity on disk, the zero one if there is none.
+func (m *membership) identity() (engine.Identity, error) {
+	id, err := disk.LoadIdentity(disk.OS{}, m.dir)
+	return engine.Identity(id), err
+}
+
+// open runs the log of the identity on disk.
+func (m *membership) open(id engine.Identity) error {
+	storage, err := m.openStorage()
+	if err != nil {
+		return err
+	}
+	return m.run(id, storage)
+}
+
+// start carries out orders until ctx ends, and then closes the log.
+func (m *membership) start(ctx context.Context) {
+	m.work.Go(func() {
+		for {
+			select {
+			case order := <-m.orders:
+				if err := order(); err != nil {
+					m.config.Fatal(err)
+				}
+			case <-ctx.Done():
+				if err := m.close(); err != nil {
+					m.log.Error("the log could not be closed", "error", err)
+				}
+				return
+			}
+		}
+	})
+}
+
+// wait returns once the log is closed.
+func (m *membership) wait() { m.work.Wait() }
+
+// Bootstrap makes the log of a new swarm and runs it.
+func (m *membership) Bootstrap(id engine.Identity) {
+	m.orders <- func() error {
+		storage, err := m.openStorage()
+		if err != nil {
+			return err
+		}
+		if err := storage.Clear(); err != nil { // of a founding that was cut short
+			return err
+		}
+		config := m.configOf(id, storage)
+		if err := consensus.Bootstrap(config); err != nil {
+			return err
+		}
+		if err := disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id)); err != nil {
+			return err
+		}
+		return m.run(id, storage)
+	}
+}
+
+// Leave forgets the log and the identity.
+func (m *membership) Leave() {
+	m.orders <- func() error {
+		if err := disk.RemoveIdentity(disk.OS{}, m.dir); err != nil {
+			return err
+		}
+		if err := m.close(); err != nil {
+			return err
+		}
+		storage, err := m.openStorage()
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(storage.Clear(), storage.Close()); err != nil {
+			return err
+		}
+		m.config.Post(engine.Left{})
+		return nil
+	}
+}
+
+// Propose hands an entry to the log. Without one it is lost, and the engine has
+// been, or is about to be, told that it does not lead.
+func (m *membership) Propose(e state.Entry) {
+	if log := m.running(); log != nil {
+		log.Propose(e)
+	}
+}
+
+// Verify asks the log whether this node leads.
+func (m *membership) Verify(id engine.VerifyID) {
+	if log := m.running(); log != nil {
+		log.Verify(id)
+	}
+}
+
+func (m *membership) running() *consensus.Log {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.current
+}
+
+func (m *membership) openStorage() (*disk.Storage, error) {
+	return disk.OpenStorage(disk.OS{}, filepath.Join(m.dir, "raft"), disk.StorageOptions{})
+}
+
+func (m *membership) configOf(id engine.Identity, storage *disk.Storage) consensus.Config {
+	config := m.config
+	config.Node = id.Node
+	config.Records, config.Values, config.Snapshots = storage.Log, storage.Stable, storage.Snapshots
+	return config
+}
+
+func (m *membership) run(id engine.Identity, storage *disk.Storage) error {
+	log, err := consensus.Open(m.configOf(id, storage))
+	if err != nil {
+		return errors.Join(err, storage.Close())
+	}
+	m.mu.Lock()
+	m.current, m.storage = log, storage
+	m.mu.Unlock()
+	return nil
+}
+
+func (m *membership) close() error {
+	m.mu.Lock()
+	log, storage := m.current, m.storage
+	m.current, m.storage = nil, nil
+	m.mu.Unlock()
+	if log == nil {
+		return nil
+	}
+	if err := errors.Join(log.Close(), storage.Close()); err != nil {
+		return fmt.Errorf("close the log: %w", err)
+	}
+	return nil
+}
