@@ -13,9 +13,11 @@
 //
 //   - a bridge with the plan's gateway address. Its ports are isolated: containers
 //     reach each other by published ports only.
+//
 //   - for each task a network namespace, held by a file in Config.NetnsDir, with lo
 //     and eth0, whose hardware address derives from the IPv4 one. It is not the
 //     container's own, so that it can outlive it by as much as a last packet needs.
+//
 //   - one nftables table. Published ports are elements of shared maps:
 //
 //     pub:  protocol . port         -> goto lb_N_G, for N backends
@@ -27,6 +29,7 @@
 //     Ports that are published on one address have maps of their own (pub_at, …).
 //     A client's address is kept, but for those on the loopback address and for
 //     containers of this host, who are seen as the gateway.
+//
 //   - sockets on published ports, so that no process of the host takes one
 //     unawares; those for TCP on [::1] relay to 127.0.0.1.
 //
