@@ -11,6 +11,7 @@
 package allocator
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -45,18 +46,34 @@ func New(d *state.Draft) *Ports {
 	return p
 }
 
-// Observe takes in changes that were made to the draft or the store, by anybody.
-// A port that a service gives up lets all that wait try again.
+// Observe takes in changes that were made to the draft or the store, by anybody:
+// who wants a port waits, and one that was given up lets all who wait try again.
 func (p *Ports) Observe(delta *state.Delta) {
-	for _, s := range delta.Services {
-		if s.After != nil && wants(s.After) {
-			p.waiting[s.After.ID] = true
-			p.again = true
+	for _, d := range delta.Services {
+		switch {
+		case d.After == nil:
+			delete(p.waiting, d.Before.ID)
+		case wants(d.After):
+			if !p.waiting[d.After.ID] || d.Before == nil || !slices.Equal(d.Before.Ports, d.After.Ports) {
+				p.waiting[d.After.ID], p.again = true, true
+			}
+		default:
+			delete(p.waiting, d.After.ID)
 		}
-		if s.Before != nil && len(s.Before.Ports) > 0 && len(p.waiting) > 0 {
+		if len(p.waiting) > 0 && frees(d) {
 			p.again = true
 		}
 	}
+}
+
+// frees reports whether a service published a port that it does not any more.
+func frees(d state.Diff[state.Service]) bool {
+	if d.Before == nil {
+		return false
+	}
+	return slices.ContainsFunc(d.Before.Ports, func(p swarm.PortConfig) bool {
+		return p.PublishedPort != 0 && (d.After == nil || !slices.Contains(d.After.Ports, p))
+	})
 }
 
 // Pending reports whether [Ports.Assign] may have something to do.
@@ -121,7 +138,7 @@ func assign(d *state.Draft, s *state.Service) bool {
 
 // used reports whether any service publishes the port, in either mode.
 func used(d *state.Draft, protocol network.IPProtocol, port uint32) bool {
-	_, _, taken := d.PortOwner(string(protocol), port, "", "")
+	_, _, taken := d.PortOwner(cmp.Or(string(protocol), "tcp"), port, "", "")
 	return taken
 }
 
