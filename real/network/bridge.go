@@ -192,21 +192,65 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// isolatedPorts lists, by index, the bridge ports in the namespace of the
-// calling thread that may not speak to one another.
-func isolatedPorts() (map[int]bool, error) {
+// ports are the bridge ports of a namespace, by index, and who the bridge knows.
+type ports struct {
+	isolated   map[int]bool
+	learning   map[int]bool
+	stations   map[int][]string // hardware addresses that were set, not learnt
+	neighbours map[netip.Addr]string
+}
+
+// readPorts looks at the namespace of the calling thread.
+func readPorts(bridge string) (*ports, error) {
+	p := &ports{
+		isolated: make(map[int]bool), learning: make(map[int]bool),
+		stations: make(map[int][]string), neighbours: make(map[netip.Addr]string),
+	}
+	if err := p.readFlags(); err != nil {
+		return nil, fmt.Errorf("cannot list the ports of bridges: %w", err)
+	}
+	h, err := openLinks(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	stations, err := h.NeighList(0, unix.AF_BRIDGE)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list what bridges forward: %w", err)
+	}
+	for _, s := range stations {
+		if s.State&unix.NUD_NOARP != 0 {
+			p.stations[s.LinkIndex] = append(p.stations[s.LinkIndex], s.HardwareAddr.String())
+		}
+	}
+	link, err := findLink(h, bridge)
+	if err != nil || link == nil {
+		return p, err
+	}
+	neighbours, err := h.NeighList(link.Attrs().Index, unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the neighbours on the bridge %s: %w", bridge, err)
+	}
+	for _, n := range neighbours {
+		if n.State&unix.NUD_PERMANENT != 0 {
+			p.neighbours[addrOf(n.IP)] = n.HardwareAddr.String()
+		}
+	}
+	return p, nil
+}
+
+func (p *ports) readFlags() error {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 	req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
 	messages, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list the ports of bridges: %w", err)
+		return err
 	}
-	isolated := map[int]bool{}
 	for _, m := range messages {
 		head := nl.DeserializeIfInfomsg(m)
 		attrs, err := nl.ParseRouteAttr(m[head.Len():])
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the ports of bridges: %w", err)
+			return err
 		}
 		for _, a := range attrs {
 			if a.Attr.Type != unix.IFLA_PROTINFO|unix.NLA_F_NESTED {
@@ -214,14 +258,45 @@ func isolatedPorts() (map[int]bool, error) {
 			}
 			flags, err := nl.ParseRouteAttr(a.Value)
 			if err != nil {
-				return nil, fmt.Errorf("cannot read the ports of bridges: %w", err)
+				return err
 			}
 			for _, f := range flags {
-				if f.Attr.Type == nl.IFLA_BRPORT_ISOLATED && len(f.Value) > 0 && f.Value[0] != 0 {
-					isolated[int(head.Index)] = true
+				set := len(f.Value) > 0 && f.Value[0] != 0
+				switch f.Attr.Type {
+				case nl.IFLA_BRPORT_ISOLATED:
+					p.isolated[int(head.Index)] = set
+				case nl.IFLA_BRPORT_LEARNING:
+					p.learning[int(head.Index)] = set
 				}
 			}
 		}
 	}
-	return isolated, nil
+	return nil
+}
+
+// introduce tells the bridge and the host who is at a port. Neither is left to
+// learn it from what a container says, which may not be true.
+func (k *kernel) introduce(e endpoint, port int) error {
+	station := &netlink.Neigh{
+		LinkIndex: port, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: mac(e.address),
+	}
+	neighbour := &netlink.Neigh{
+		LinkIndex: k.bridge, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: e.address.AsSlice(), HardwareAddr: mac(e.address),
+	}
+	return errors.Join(k.host.link.NeighSet(station), k.host.link.NeighSet(neighbour))
+}
+
+// dismiss forgets neighbours.
+func (k *kernel) dismiss(list []netip.Addr) error {
+	if k.bridge == 0 {
+		return nil // they went with it
+	}
+	var errs []error
+	for _, a := range list {
+		err := k.host.link.NeighDel(&netlink.Neigh{LinkIndex: k.bridge, Family: unix.AF_INET, IP: a.AsSlice()})
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("cannot forget the neighbour %s: %w", a, err))
+		}
+	}
+	return errors.Join(errs...)
 }

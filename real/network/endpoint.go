@@ -109,7 +109,10 @@ func (k *kernel) ensureEndpoint(e endpoint) error {
 type seen struct {
 	outer, inner netlink.Link // nil when missing
 	isolated     bool
-	loopback     bool // up
+	learning     bool
+	stations     []string // at the bridge port
+	neighbour    string   // of its address
+	loopback     bool     // up
 	addresses    []netip.Prefix
 	routed       bool // to the gateway by default
 }
@@ -149,9 +152,14 @@ func (k *kernel) see(ns netns.NsHandle, e endpoint) (seen, error) {
 	if s.outer, err = k.findLink(vethName(e.task)); err != nil || s.outer == nil {
 		return s, err
 	}
-	ports, err := k.isolatedPorts()
-	s.isolated = ports[s.outer.Attrs().Index]
-	return s, err
+	p, err := k.ports()
+	if err != nil {
+		return s, err
+	}
+	index := s.outer.Attrs().Index
+	s.isolated, s.learning, s.stations = p.isolated[index], p.learning[index], p.stations[index]
+	s.neighbour = p.neighbours[e.address]
+	return s, nil
 }
 
 // joined says that the two ends are those of one pair, with the right hardware
@@ -175,6 +183,9 @@ func (s seen) differences(e endpoint, bridge int, alias string) []string {
 		{outer.Alias != alias, "its interface does not name it"},
 		{outer.MasterIndex != bridge || bridge == 0, "its interface is not on the bridge"},
 		{!s.isolated, "its bridge port is not isolated"},
+		{s.learning, "its bridge port learns addresses"},
+		{!slices.Equal(s.stations, []string{mac(e.address).String()}), fmt.Sprintf("its bridge port leads to %v and should lead to %s", s.stations, mac(e.address))},
+		{s.neighbour != mac(e.address).String(), "the host does not know its hardware address"},
 		{outer.Flags&net.FlagUp == 0, "the host's end of its interface is down"},
 		{inner.Flags&net.FlagUp == 0, "its interface is down"},
 		{inner.MTU != e.mtu || outer.MTU != e.mtu, fmt.Sprintf("its MTU is not %d", e.mtu)},
@@ -198,19 +209,18 @@ func (k *kernel) join(ns netns.NsHandle, e endpoint, s seen) (netlink.Link, erro
 	if err := k.removeLink(name); err != nil {
 		return nil, err
 	}
-	err := inside(ns, func() error {
-		h, err := openLinks(unix.NETLINK_ROUTE)
+	if s.inner != nil {
+		err := inside(ns, func() error {
+			h, err := openLinks(unix.NETLINK_ROUTE)
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			return removeLink(h, innerName)
+		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		defer h.Close()
-		if s.inner == nil {
-			return nil
-		}
-		return removeLink(h, innerName)
-	})
-	if err != nil {
-		return nil, err
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.MasterIndex = name, e.mtu, k.bridge
@@ -237,6 +247,8 @@ func (k *kernel) configure(ns netns.NsHandle, e endpoint, outer netlink.Link) er
 		{"name its task", func() error { return h.LinkSetAlias(outer, k.alias(e.task)) }},
 		{"put it on the bridge", func() error { return h.LinkSetMasterByIndex(outer, k.bridge) }},
 		{"isolate its bridge port", func() error { return h.LinkSetIsolated(outer, true) }},
+		{"keep its bridge port from learning", func() error { return h.LinkSetLearning(outer, false) }},
+		{"make it known", func() error { return k.introduce(e, outer.Attrs().Index) }},
 		{"set its MTU", func() error { return h.LinkSetMTU(outer, e.mtu) }},
 		{"bring the host's end up", func() error { return h.LinkSetUp(outer) }},
 		{"set it up inside", func() error { return inside(ns, func() error { return configureInside(e) }) }},
@@ -310,25 +322,31 @@ func removeLink(h *netlink.Handle, name string) error {
 	return nil
 }
 
-// strays names what is ours and belongs to none of the wanted tasks: namespaces
-// by their file, interfaces by their name.
-func (k *kernel) strays(wanted map[state.TaskID]endpoint) (files, links []string, err error) {
+// strays are what is ours and belongs to none of the wanted tasks.
+type strays struct {
+	files      []string // of namespaces
+	links      []string
+	neighbours []netip.Addr
+}
+
+func (k *kernel) strays(wanted map[state.TaskID]endpoint) (strays, error) {
+	var s strays
 	all, err := listNamespaces(k.config.NetnsDir)
 	if err != nil {
-		return nil, nil, err
+		return s, err
 	}
 	for _, name := range all {
 		if _, is := wanted[state.TaskID(name)]; !is {
-			files = append(files, name)
+			s.files = append(s.files, name)
 		}
 	}
-	expected := map[string]bool{}
-	for task := range wanted {
-		expected[vethName(task)] = true
+	expected, known := map[string]bool{}, map[netip.Addr]bool{}
+	for task, e := range wanted {
+		expected[vethName(task)], known[e.address] = true, true
 	}
 	present, err := k.host.link.LinkList()
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot list the interfaces of the host: %w", err)
+		return s, fmt.Errorf("cannot list the interfaces of the host: %w", err)
 	}
 	bridge := k.bridgeIndex()
 	for _, l := range present {
@@ -337,10 +355,45 @@ func (k *kernel) strays(wanted map[state.TaskID]endpoint) (files, links []string
 		ours := strings.HasPrefix(a.Alias, k.config.Bridge+"/") ||
 			bridge != 0 && a.MasterIndex == bridge && len(a.Name) == vethNameBytes && strings.HasPrefix(a.Name, vethPrefix)
 		if l.Type() == "veth" && ours && !expected[a.Name] {
-			links = append(links, a.Name)
+			s.links = append(s.links, a.Name)
 		}
 	}
-	slices.Sort(files)
-	slices.Sort(links)
-	return files, links, nil
+	p, err := k.ports()
+	if err != nil {
+		return s, err
+	}
+	for a := range p.neighbours {
+		if !known[a] {
+			s.neighbours = append(s.neighbours, a)
+		}
+	}
+	slices.Sort(s.files)
+	slices.Sort(s.links)
+	slices.SortFunc(s.neighbours, netip.Addr.Compare)
+	return s, nil
+}
+
+func (s strays) lines() []string {
+	var out []string
+	for _, name := range s.files {
+		out = append(out, fmt.Sprintf("the network namespace %s belongs to no task of the plan", name))
+	}
+	for _, name := range s.links {
+		out = append(out, fmt.Sprintf("the interface %s belongs to no task of the plan", name))
+	}
+	for _, a := range s.neighbours {
+		out = append(out, fmt.Sprintf("the neighbour %s belongs to no task of the plan", a))
+	}
+	return out
+}
+
+func (k *kernel) removeStrays(s strays) error {
+	errs := []error{k.dismiss(s.neighbours)}
+	for _, name := range s.links {
+		errs = append(errs, k.removeLink(name))
+	}
+	for _, name := range s.files {
+		errs = append(errs, removeNamespace(filepath.Join(k.config.NetnsDir, name)))
+	}
+	return errors.Join(errs...)
 }

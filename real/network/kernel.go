@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/swarmd/swarmd/engine/state"
@@ -29,7 +28,7 @@ type kernel struct {
 	held      *reservations
 	reserved  bool // what is wanted has been asked for
 
-	isolated map[int]bool // ports of bridges by index, as of one pass
+	seen *ports // as of one pass
 }
 
 func newKernel(c Config, h *host) *kernel {
@@ -55,7 +54,7 @@ func (k *kernel) forget() {
 // converge makes the kernel as wanted. New endpoints come before the ports that
 // lead to them, and go after.
 func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
-	k.isolated = nil
+	k.seen = nil
 	failed := maps.Clone(w.failed)
 	var errs []error
 	if err := os.MkdirAll(k.config.NetnsDir, 0o755); err != nil {
@@ -94,7 +93,8 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 		k.reserve(w)
 	}
 	removed, err := k.removeUnwanted(w)
-	errs = append(errs, err, k.flush(changes, append(gone, removed...)))
+	gone = append(gone, removed...)
+	errs = append(errs, err, k.dismiss(w.strangers(gone)), k.flush(changes, gone))
 	if !w.gateway.IsValid() {
 		k.gateway = netip.Prefix{}
 		k.bridge = 0
@@ -150,15 +150,8 @@ func (k *kernel) removeUnwanted(w wanted) ([]netip.Addr, error) {
 	if k.swept {
 		return gone, errors.Join(errs...)
 	}
-	files, links, err := k.strays(w.endpoints)
-	errs = append(errs, err)
-	for _, name := range links {
-		errs = append(errs, k.removeLink(name))
-	}
-	for _, name := range files {
-		errs = append(errs, removeNamespace(filepath.Join(k.config.NetnsDir, name)))
-	}
-	err = errors.Join(errs...)
+	s, err := k.strays(w.endpoints)
+	err = errors.Join(append(errs, err, k.removeStrays(s))...)
 	k.swept = err == nil
 	return gone, err
 }
@@ -168,15 +161,9 @@ func (k *kernel) remove() error {
 	k.forget()
 	k.held.converge(nil)
 	k.bridge = 0
-	files, links, err := k.strays(nil)
-	errs := []error{err, k.table.remove()}
-	for _, name := range links {
-		errs = append(errs, k.removeLink(name))
-	}
-	for _, name := range files {
-		errs = append(errs, removeNamespace(filepath.Join(k.config.NetnsDir, name)))
-	}
-	errs = append(errs, k.removeBridge())
+	k.seen = nil
+	s, err := k.strays(nil)
+	errs := []error{err, k.table.remove(), k.removeStrays(s), k.removeBridge()}
 	if err := os.Remove(k.config.NetnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("cannot remove the directory of network namespaces: %w", err))
 	}
@@ -185,7 +172,7 @@ func (k *kernel) remove() error {
 
 // difference tells what converge would change if it knew nothing.
 func (k *kernel) difference(w wanted) ([]string, error) {
-	k.isolated = nil
+	k.seen = nil
 	bridge := k.bridgeIndex()
 	lines, err := k.bridgeDifference(w.gateway)
 	errs := []error{err}
@@ -193,16 +180,10 @@ func (k *kernel) difference(w wanted) ([]string, error) {
 		more, err := k.endpointDifference(w.endpoints[task], bridge)
 		lines, errs = append(lines, more...), append(errs, err)
 	}
-	files, links, err := k.strays(w.endpoints)
+	s, err := k.strays(w.endpoints)
 	errs = append(errs, err)
-	for _, name := range files {
-		lines = append(lines, fmt.Sprintf("the network namespace %s belongs to no task of the plan", name))
-	}
-	for _, name := range links {
-		lines = append(lines, fmt.Sprintf("the interface %s belongs to no task of the plan", name))
-	}
 	more, err := k.table.difference(w)
-	return slices.Concat(lines, more), errors.Join(append(errs, err)...)
+	return slices.Concat(lines, s.lines(), more), errors.Join(append(errs, err)...)
 }
 
 // bridgeIndex is that of the bridge as it is now, 0 when there is none.
@@ -214,14 +195,14 @@ func (k *kernel) bridgeIndex() int {
 	return link.Attrs().Index
 }
 
-// isolatedPorts are those of this pass: to ask for one is to ask for all.
-func (k *kernel) isolatedPorts() (map[int]bool, error) {
-	if k.isolated != nil {
-		return k.isolated, nil
+// ports are those of this pass: to ask for one is to ask for all.
+func (k *kernel) ports() (*ports, error) {
+	if k.seen != nil {
+		return k.seen, nil
 	}
 	err := inside(k.host.ns, func() (err error) {
-		k.isolated, err = isolatedPorts()
+		k.seen, err = readPorts(k.config.Bridge)
 		return err
 	})
-	return k.isolated, err
+	return k.seen, err
 }

@@ -1,7 +1,10 @@
 package network
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -170,6 +173,14 @@ func TestDriftIsRepaired(t *testing.T) {
 			[]string{"task web.1: its interface is not on the bridge", "task web.1: its bridge port is not isolated"}},
 		{"a port is not isolated", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetIsolated(link, false) })),
 			[]string{"task web.1: its bridge port is not isolated"}},
+		{"a port learns", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetLearning(link, true) })),
+			[]string{"task web.1: its bridge port learns addresses"}},
+		{"the host forgets a neighbour and has another", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error {
+			n := netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, IP: net.ParseIP("172.20.0.2").To4()}
+			other := n
+			other.IP, other.HardwareAddr, other.State = net.ParseIP("172.20.0.77").To4(), mac(netip.MustParseAddr("1.2.3.4")), netlink.NUD_PERMANENT
+			return errors.Join(h.NeighDel(&n), h.NeighSet(&other))
+		})), []string{"task web.1: the host does not know its hardware address", "the neighbour 172.20.0.77 belongs to no task of the plan"}},
 		{"a container drops its address", task(byName(innerName, func(h *netlink.Handle, link netlink.Link) error {
 			return h.AddrDel(link, &netlink.Addr{IPNet: ipNet(l.net.kernel.endpoints["web.1"].prefix())})
 		})), []string{"task web.1: its address 172.20.0.2/16 is missing", "task web.1: it has no default route to 172.20.0.1"}},

@@ -132,6 +132,21 @@ func TestContainersAreIsolated(t *testing.T) {
 	if got := l.ask(l.task("web.1"), "udp4", "172.20.0.1:6000"); got != "host 172.20.0.2" {
 		t.Errorf("a container speaks to the host: got %q", got)
 	}
+	// web.2 says that it is web.1, which is not believed.
+	l.in(l.task("web.2"), func(h *netlink.Handle) error {
+		link, err := h.LinkByName(innerName)
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			h.LinkSetDown(link), h.LinkSetHardwareAddr(link, mac(netip.MustParseAddr("172.20.0.2"))),
+			ensureAddress(h, link, netip.MustParsePrefix("172.20.0.2/16"), true), h.LinkSetUp(link),
+		)
+	})
+	l.askFor(silence, l.task("web.2"), "udp4", "172.20.0.1:6000")
+	if got := l.ask(l.client, "udp4", hostAddress+":8080"); got != "web.1 "+clientAddress {
+		t.Errorf("after web.2 has said that it is web.1: got %q", got)
+	}
 	l.in(l.task("web.1"), func(h *netlink.Handle) error {
 		link, err := h.LinkByName(innerName)
 		if err != nil {

@@ -177,6 +177,18 @@ func (w wanted) publish(p netplan.Published) error {
 	return nil
 }
 
+// strangers are those of a list that no endpoint has.
+func (w wanted) strangers(list []netip.Addr) []netip.Addr {
+	if len(list) == 0 {
+		return nil
+	}
+	has := make(map[netip.Addr]bool, len(w.endpoints))
+	for _, e := range w.endpoints {
+		has[e.address] = true
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return has[a] })
+}
+
 // arrange orders the wanted backends so that as few as possible of the present
 // ones change places: one more or one fewer is then one change, not a shift of
 // all that follow.
