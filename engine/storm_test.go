@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"pgregory.net/rapid"
 
+	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/enginetest"
 	"github.com/swarmd/swarmd/engine/state"
@@ -23,7 +25,7 @@ import (
 // nothing more is written.
 func TestStorm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := storm{Harness: enginetest.NewHarness()}
+		s := storm{Harness: enginetest.NewHarness(), removes: map[engine.RequestID]string{}, creates: map[engine.RequestID]string{}}
 		s.Start()
 		s.Found()
 		s.Call(control.SwarmInit{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377"})
@@ -39,7 +41,10 @@ func TestStorm(t *testing.T) {
 
 type storm struct {
 	*enginetest.Harness
-	story []string
+	story   []string
+	replies int // that have been looked at
+	removes map[engine.RequestID]string
+	creates map[engine.RequestID]string
 }
 
 var sorts = []string{enginetest.HoldLog, enginetest.HoldRuntime, enginetest.HoldNetwork}
@@ -52,7 +57,9 @@ func (s *storm) act(t *rapid.T) {
 		"answer", "answer", "answer", "fail", "depose", "elect", "append", "restart", "list",
 	}).Draw(t, "act") {
 	case "create":
-		s.Call(control.ServiceCreate{Spec: newService(name(), rapid.Uint64Range(0, 3).Draw(t, "replicas"))})
+		n := name()
+		id := s.Call(control.ServiceCreate{Spec: newService(n, rapid.Uint64Range(0, 3).Draw(t, "replicas"))})
+		s.creates[id] = n
 	case "scale":
 		n := rapid.Uint64Range(0, 4).Draw(t, "replicas")
 		s.update(name(), func(spec *swarm.ServiceSpec) { spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: &n} })
@@ -64,7 +71,8 @@ func (s *storm) act(t *rapid.T) {
 			spec.TaskTemplate.ContainerSpec = &c
 		})
 	case "rm":
-		s.Call(control.ServiceRemove{Ref: name()})
+		n := name()
+		s.removes[s.Call(control.ServiceRemove{Ref: n})] = n
 	case "list":
 		s.Call(control.ServiceList{Status: true})
 	case "exit":
@@ -140,9 +148,34 @@ func (s *storm) calm() {
 
 // check holds what has happened so far to the contract.
 func (s *storm) check(t *rapid.T) {
-	s.story = append(s.story, s.Take())
+	lines := s.Take()
+	s.story = append(s.story, lines)
+	if strings.Contains(lines, "fault:") {
+		s.fatal(t, "the story has a fault")
+	}
+	s.acknowledged(t)
 	if faults := s.Faults(); len(faults) > 0 {
 		s.fatal(t, "the contract is broken: %q", faults)
+	}
+}
+
+// acknowledged holds that what a call was told is made was written, unless a later
+// call of the same pass has undone it.
+func (s *storm) acknowledged(t *rapid.T) {
+	replies := s.Replies()[s.replies:]
+	s.replies = len(s.Replies())
+	for i, r := range replies {
+		made, ok := r.Answer.(control.Created)
+		if !ok || s.creates[r.Request] == "" || s.Written(state.Key{Kind: state.KindService, ID: made.ID}) {
+			continue
+		}
+		undone := slices.ContainsFunc(replies[i:], func(u engine.Reply) bool {
+			_, done := u.Answer.(control.Done)
+			return done && s.removes[u.Request] == s.creates[r.Request]
+		})
+		if !undone {
+			s.fatal(t, "call %d was told that a service is made, and nothing of it is in the log", r.Request)
+		}
 	}
 }
 
@@ -178,6 +211,11 @@ func (s *storm) converged(t *rapid.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		s.fatal(t, "what runs is not what was asked for (-asked +runs):\n%s", diff)
+	}
+	for _, id := range s.Containers() {
+		if d.Task(id) == nil {
+			s.fatal(t, "%s is forgotten, and its container is there", s.Names.Name("task", string(id)))
+		}
 	}
 	index := s.Store().Index()
 	s.Pass(time.Hour)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +46,8 @@ type Harness struct {
 	containers map[state.TaskID]*agent.Found
 	requests   engine.RequestID
 	sent       map[state.NodeID]wire.Assign // the last to each node
+	applied    map[state.Key]bool           // what any entry has written
+	replies    []engine.Reply
 	started    time.Time
 }
 
@@ -65,7 +68,7 @@ func NewHarness() *Harness {
 	return &Harness{
 		Now: at, started: at, shown: at, node: &engine.Node{}, held: map[string]bool{},
 		store: state.NewStore(), containers: map[state.TaskID]*agent.Found{},
-		sent: map[state.NodeID]wire.Assign{},
+		sent: map[state.NodeID]wire.Assign{}, applied: map[state.Key]bool{},
 	}
 }
 
@@ -105,10 +108,12 @@ func (h *Harness) Found() {
 	h.Step(engine.ContainersFound{Containers: found})
 }
 
-// Call makes an API call.
-func (h *Harness) Call(c control.Call) {
+// Call makes an API call and returns what its reply will quote.
+func (h *Harness) Call(c control.Call) engine.RequestID {
 	h.requests++
-	h.Step(engine.Called{Request: h.requests, Call: c})
+	id := h.requests
+	h.Step(engine.Called{Request: id, Call: c})
+	return id
 }
 
 // Elect makes the node the leader of a new term. What an earlier one proposed and
@@ -126,7 +131,6 @@ func (h *Harness) Depose() {
 	h.leading = false
 	h.owed = slices.DeleteFunc(h.owed, func(e engine.Effect) bool { _, ok := e.(engine.Verify); return ok })
 	h.Step(engine.Deposed{})
-	h.Step(engine.LeaderChanged{})
 }
 
 // Lead says that another node leads.
@@ -206,6 +210,17 @@ func (h *Harness) Running() []state.TaskID {
 	return running
 }
 
+// Containers are the tasks that have containers, running or not, in order.
+func (h *Harness) Containers() []state.TaskID {
+	return slices.Sorted(maps.Keys(h.containers))
+}
+
+// Replies are all that calls have been answered so far.
+func (h *Harness) Replies() []engine.Reply { return h.replies }
+
+// Written reports whether any entry of the log has written an object.
+func (h *Harness) Written(k state.Key) bool { return h.applied[k] }
+
 // Waiting are the kinds of the answers that are owed, oldest first, as
 // [Harness.Answer] names them.
 func (h *Harness) Waiting() []string {
@@ -253,9 +268,12 @@ func (h *Harness) step(e engine.Event, show bool) {
 		if show {
 			h.lines = append(h.lines, "  "+h.Names.Effect(f))
 		}
-		if m, ok := f.(engine.Send); ok {
-			if a, ok := m.Message.(wire.Assign); ok {
-				h.sent[m.To] = a
+		switch f := f.(type) {
+		case engine.Reply:
+			h.replies = append(h.replies, f)
+		case engine.Send:
+			if a, ok := f.Message.(wire.Assign); ok {
+				h.sent[f.To] = a
 			}
 		}
 		if kindOf(f) != "" {
@@ -399,6 +417,9 @@ func (h *Harness) commit(e state.Entry) {
 	if e.Base != h.store.Index() {
 		changes = nil
 		h.came = append(h.came, "nothing: it was decided on another state")
+	}
+	for _, c := range changes {
+		h.applied[c.Key] = true
 	}
 	delta := h.store.Apply(index, changes)
 	h.came = append(h.came, h.Names.Delta(&delta)...)
