@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/moby/moby/api/types/swarm"
 )
@@ -25,7 +26,9 @@ func (x portIndex) add(s *Service) {
 	for _, p := range s.Ports {
 		if p.PublishedPort != 0 {
 			k := publishedPort{cmp.Or(string(p.Protocol), "tcp"), p.PublishedPort}
-			x[k] = append(x[k], portOwner{s.ID, p.PublishMode})
+			// In order, so that a restored store names the same owner first.
+			at, _ := slices.BinarySearchFunc(x[k], s.ID, func(o portOwner, id ServiceID) int { return cmp.Compare(o.service, id) })
+			x[k] = slices.Insert(x[k], at, portOwner{s.ID, p.PublishMode})
 		}
 	}
 }
