@@ -31,7 +31,8 @@ type Host struct {
 
 	engine   *engine.Node // nil: the daemon does not run
 	life     uint64       // how often it was started
-	paused   bool         // stopped by a signal, or suspended
+	upSince  int64
+	paused   bool // stopped by a signal, or suspended
 	parked   []engine.Event
 	due      int64 // when the engine wants to be woken, 0 for never
 	requests map[engine.RequestID]func(control.Answer)
@@ -103,7 +104,7 @@ func (h *Host) Start() {
 	}
 	h.life++
 	h.engine = &engine.Node{}
-	h.due = 0
+	h.due, h.upSince = 0, h.w.now
 	h.applying = nil
 	var managers []state.NodeID
 	for _, o := range h.w.Hosts {
@@ -159,7 +160,7 @@ func (h *Host) Resume() {
 	if !h.paused {
 		return
 	}
-	h.paused = false
+	h.paused, h.upSince = false, h.w.now
 	parked := h.parked
 	h.parked = nil
 	for _, e := range parked {
@@ -318,10 +319,12 @@ func (h *Host) forward(f engine.Forward) {
 	}
 	h.w.after(forwardPatience, func() { answer(control.Failed{Kind: control.Internal, Message: textLost}) })
 	to := h.w.Host(string(f.To))
+	sent := true // a request goes over a connection: it may be lost or late, but comes once
 	h.w.carry(h, to, func() {
-		if to.engine == nil {
+		if to.engine == nil || !sent {
 			return
 		}
+		sent = false
 		h.w.requests++
 		id := engine.RequestID(h.w.requests)
 		to.requests[id] = func(a control.Answer) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -55,6 +56,7 @@ type Container struct {
 	OOM      bool
 	PID      int
 	Image    string
+	Address  netip.Addr // on its host's bridge
 	created  agent.Container
 	starts   uint64
 	stopping bool
@@ -198,7 +200,7 @@ func (m *machine) create(f engine.CreateContainer) {
 		if m.containers[task] == nil {
 			m.containers[task] = &Container{
 				Task: task, Service: state.ServiceID(f.Container.Labels["com.docker.swarm.service.id"]),
-				Host: m.h, Image: f.Container.Spec.Image, created: f.Container,
+				Host: m.h, Image: f.Container.Spec.Image, Address: f.Container.Address, created: f.Container,
 			}
 		}
 		if m.draws.Chance(m.mishaps.TimedOut) {
@@ -239,6 +241,7 @@ func (m *machine) run(c *Container, image Image) {
 	c.starts++
 	c.Running, c.Started, c.PID = true, max(1, m.h.w.Now()), m.pids
 	m.h.w.trace.say(m.h.w.now, m.h.Name, "#", "runs", string(c.Task))
+	m.h.w.ran(c)
 	switch {
 	case image.Exits:
 		code := 0
@@ -263,6 +266,7 @@ func (m *machine) end(c *Container, code int, oom bool) {
 	}
 	c.Running, c.Ended, c.Code, c.OOM = false, m.h.w.Now(), code, oom
 	m.h.w.trace.say(m.h.w.now, m.h.Name, "#", "ended", string(c.Task))
+	m.h.w.ended(c)
 	answered := len(c.slots) > 0
 	for _, answer := range c.slots {
 		answer()
@@ -347,6 +351,7 @@ func (m *machine) powerOff() {
 		if c.Running {
 			c.Running, c.Ended, c.Code = false, m.h.w.Now(), 255
 			m.h.w.trace.say(m.h.w.now, m.h.Name, "#", "ended", string(c.Task))
+			m.h.w.ended(c)
 		}
 		m.orders -= len(c.slots)
 		c.slots = nil

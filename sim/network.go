@@ -21,9 +21,10 @@ func defaultPath() Path {
 
 // A link is one direction between two hosts.
 type link struct {
-	path   Path
-	draws  *Stream
-	queued []func() // clogged
+	path    Path
+	draws   *Stream
+	queued  []func() // clogged
+	changed int64    // when the path was last changed
 }
 
 // linkOf returns the link between two hosts, by their numbers.
@@ -39,6 +40,7 @@ func (w *World) linkOf(from, to int) *link {
 func (w *World) SetPath(from, to *Host, change func(*Path)) {
 	l := w.linkOf(from.Number, to.Number)
 	change(&l.path)
+	l.changed = w.now
 	if !l.path.Clogged && len(l.queued) > 0 {
 		burst := l.queued
 		l.queued = nil

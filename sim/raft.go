@@ -273,7 +273,17 @@ func (r *replica) campaign() {
 		if o.leads {
 			o.depose()
 		}
+		for _, x := range r.h.w.logObservers {
+			x.Voted(Vote{o.h, r.h, term, o.position(), r.position()})
+		}
 		o.promised = term
+	}
+	for _, x := range r.h.w.logObservers {
+		e := Election{Leader: r.h, Term: term}
+		for _, o := range voters {
+			e.Voters = append(e.Voters, o.h)
+		}
+		x.Won(e)
 	}
 	r.leads, r.term, r.elected = true, term, false
 	r.match = make([]uint64, len(r.model.replicas))
@@ -380,6 +390,7 @@ func (r *replica) send(i int, o *replica) {
 			// It may have been written before the crash.
 			if arrives && o.h.life != receiver && o.promised <= term && r.model.draws.Chance(0.5) {
 				w.Probe("append survived a crash, unacknowledged")
+				o.depose()
 				o.accept(r, upto)
 			}
 			r.sent[i] = min(r.sent[i], r.match[i])

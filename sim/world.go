@@ -57,15 +57,17 @@ type HostConfig struct {
 type World struct {
 	Hosts []*Host
 
-	seed      uint64
-	now       int64
-	timeline  timeline
-	links     []link
-	log       *raftModel
-	trace     *Trace
-	images    map[string]Image
-	cluster   state.ClusterID
-	observers []Observer
+	seed               uint64
+	now                int64
+	timeline           timeline
+	links              []link
+	log                *raftModel
+	trace              *Trace
+	images             map[string]Image
+	cluster            state.ClusterID
+	observers          []Observer
+	containerObservers []ContainerObserver
+	logObservers       []LogObserver
 
 	steps      uint64
 	requests   uint64
@@ -167,8 +169,16 @@ func (w *World) found(c Config, mint *entropy.Source) {
 	w.log.begin(state.Entry{Base: 0, Changes: d.Changes()})
 }
 
-// Observe adds an observer.
-func (w *World) Observe(o Observer) { w.observers = append(w.observers, o) }
+// Observe adds an observer. It may be a [ContainerObserver] and a [LogObserver] too.
+func (w *World) Observe(o Observer) {
+	w.observers = append(w.observers, o)
+	if x, ok := o.(ContainerObserver); ok {
+		w.containerObservers = append(w.containerObservers, x)
+	}
+	if x, ok := o.(LogObserver); ok {
+		w.logObservers = append(w.logObservers, x)
+	}
+}
 
 // Now is the virtual time since the start.
 func (w *World) Now() time.Duration { return time.Duration(w.now) }

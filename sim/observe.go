@@ -1,0 +1,135 @@
+package sim
+
+import "time"
+
+// A ContainerObserver is an [Observer] that is told of the processes of
+// containers too, whether or not any daemon lives to hear of them.
+type ContainerObserver interface {
+	// Ran comes when a container's process has begun, Ended when it is over.
+	Ran(c *Container)
+	Ended(c *Container)
+}
+
+// A LogObserver is an [Observer] that is told of the elections of the replicated
+// log too.
+type LogObserver interface {
+	// Voted comes for every vote, before it counts; Won once a candidate has
+	// enough of them.
+	Voted(v Vote)
+	Won(e Election)
+}
+
+// A Position is where a log ends, in raft's order: a newer term, or else a longer
+// log, is newer.
+type Position struct{ Term, Index uint64 }
+
+// Before reports whether p is the end of an older log than o is.
+func (p Position) Before(o Position) bool {
+	return p.Term < o.Term || p.Term == o.Term && p.Index < o.Index
+}
+
+// A Vote is one manager's for another, or for itself.
+type Vote struct {
+	Voter, Candidate         *Host
+	Term                     uint64
+	VoterLast, CandidateLast Position
+}
+
+// An Election is one that was won.
+type Election struct {
+	Leader *Host
+	Term   uint64
+	Voters []*Host
+}
+
+// A LogView is a manager's part of the replicated log, as a value.
+type LogView struct {
+	Term      uint64 // the newest that it has voted in or heard of
+	Base      uint64 // the last index that its snapshot covers
+	Last      Position
+	Commit    uint64 // the last index that it knows to be committed
+	Delivered uint64 // the last that was handed to its engine
+}
+
+// Log is the manager's part of the replicated log; zero for a worker.
+func (h *Host) Log() LogView {
+	r := h.replica
+	if r == nil {
+		return LogView{}
+	}
+	return LogView{Term: r.promised, Base: r.base, Last: r.position(), Commit: r.commit, Delivered: r.delivered}
+}
+
+// LogTerm is the term of the entry at an index of the manager's log, 0 where it
+// has none, or only its snapshot.
+func (h *Host) LogTerm(index uint64) uint64 {
+	if h.replica == nil {
+		return 0
+	}
+	return h.replica.termAt(index)
+}
+
+func (r *replica) position() Position { return Position{r.termAt(r.last()), r.last()} }
+
+// Life numbers the runs of the host's daemon.
+func (h *Host) Life() uint64 { return h.life }
+
+// UpSince is when the daemon last began, or went on, to take events in. It holds
+// only while the host is [Host.Up].
+func (h *Host) UpSince() time.Duration { return time.Duration(h.upSince) }
+
+// SetDisk changes how long the manager's log takes to be written, beyond what is
+// usual, and whether it is written at all.
+func (h *Host) SetDisk(slow time.Duration, stuck bool) {
+	r := h.replica
+	if r == nil {
+		return
+	}
+	was := r.stuckDisk
+	r.slowDisk, r.stuckDisk = slow, stuck
+	if was && !stuck && r.leads { // what waited is written now
+		r.persisted()
+	}
+	h.w.log.reconsider()
+}
+
+// SetSteady has the host's clocks run true again, from now on.
+func (h *Host) SetSteady() { h.SetDrift(0) }
+
+// ClearMishaps has nothing go wrong any more in the host's container runtime.
+func (h *Host) ClearMishaps() { h.machine.mishaps = Mishaps{} }
+
+// Sound reports whether all messages from one host arrive at the other, and soon,
+// and since when that is so.
+func (w *World) Sound(from, to *Host) (since time.Duration, ok bool) {
+	if from == to {
+		return 0, true
+	}
+	l := w.linkOf(from.Number, to.Number)
+	return time.Duration(l.changed), l.path.sound()
+}
+
+// soundDelayMost is the mean time under way beyond which a path is not sound.
+const soundDelayMost = 100 * time.Millisecond
+
+func (p *Path) sound() bool {
+	return !p.Cut && !p.Clogged && p.Loss == 0 && p.Delay+p.Jitter <= soundDelayMost
+}
+
+// Heal makes the path from one host to another what it was at the start.
+func (w *World) Heal(from, to *Host) {
+	w.SetPath(from, to, func(p *Path) { *p = defaultPath() })
+}
+
+// ran and ended tell the observers.
+func (w *World) ran(c *Container) {
+	for _, o := range w.containerObservers {
+		o.Ran(c)
+	}
+}
+
+func (w *World) ended(c *Container) {
+	for _, o := range w.containerObservers {
+		o.Ended(c)
+	}
+}
