@@ -9,11 +9,10 @@ import (
 	"github.com/swarmd/swarmd/engine/state"
 )
 
-// Limits of what is kept of classes that nothing waits for: beyond them they are
-// computed anew when they are needed.
+// Limits of what is kept. Beyond them it is computed anew when it is needed.
 const (
-	classesMin = 16
-	linksMax   = 8 << 20 // places of nodes in all classes together, 20 bytes each
+	linksMax = 8 << 20 // places of nodes in all classes that nothing waits for, 16 bytes each
+	movesMax = 4096    // moves of nodes, or as many as there are nodes if that is more
 )
 
 // A class is the nodes that satisfy what some templates ask of a node that does not
@@ -137,15 +136,15 @@ func parseLabel(descriptor string) (label, bool) {
 
 // trim throws away the classes that nothing waits for when there are too many, and
 // the moves when there are so many that it is cheaper to look at every node.
-func (s *Scheduler) trim() {
-	if len(s.moves) > max(len(s.slots), 4096) {
+func (s *Scheduler) trim(moves, links int) {
+	if len(s.moves) > moves {
 		for _, c := range s.listed {
 			c.lagging = c.lagging || c.synced < len(s.moves)
 			c.synced = 0
 		}
 		s.moves = s.moves[:0]
 	}
-	if len(s.listed) <= classesMin || len(s.listed)*len(s.slots) <= linksMax {
+	if len(s.listed)*len(s.slots) <= links {
 		return
 	}
 	for _, c := range s.listed {

@@ -20,12 +20,14 @@
 //
 // # Cost
 //
-// Nothing is looked at for every task but the nodes it might go to. Tasks of one
-// service and template are placed together, as a group. Nodes are kept in the
-// order of their load; which nodes satisfy the constraints of a group is computed
-// once for all groups that ask the same and kept up as nodes change. A group that
-// cannot be placed is blocked: it remembers what every node says to it, and is
-// tried again when a node changes its mind, on that node.
+// No task is held against every node. Tasks of one service and template are placed
+// together, as a group; to begin with one costs as much as nodes have tasks of its
+// service, and each task then a few steps. Which nodes satisfy the constraints of a
+// group, and their order by load, is a class: computed once for all groups that ask
+// the same, and kept up as nodes change. A group that cannot be placed is blocked:
+// it remembers what every node says to it, and is tried again when a node changes
+// its mind, on that node. Only nodes that are met and have not what a task reserves
+// cost more than that: a search among full nodes passes over them one by one.
 //
 // # Memory
 //

@@ -150,7 +150,7 @@ func (s *Scheduler) Place(d *state.Draft, now time.Time, wall state.Wall) {
 	s.settle()
 	p.placeBound() // what is placed may change why others are not
 	p.explain()
-	s.trim()
+	s.trim(max(movesMax, len(s.slots)), linksMax)
 	s.session.pass, s.session.g = nil, nil // the draft is the caller's
 }
 

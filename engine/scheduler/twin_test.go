@@ -269,6 +269,9 @@ func TestTwin(t *testing.T) {
 			if rapid.IntRange(0, 9).Draw(t, "lead") == 0 {
 				w.lead()
 			}
+			if rapid.Bool().Draw(t, "trim") {
+				w.sched.Trim()
+			}
 			born := rapid.IntRange(0, 3).Draw(t, "born")
 			before := &twin{d: w.store.Draft(), wall: w.wall, placed: map[state.TaskID]*state.Task{}}
 			written := w.place(func(d *state.Draft) {
