@@ -117,6 +117,7 @@ func BenchmarkServiceCreate(b *testing.B) {
 // BenchmarkTaskList lists the tasks of one service among a hundred.
 func BenchmarkTaskList(b *testing.B) {
 	w := newWorld()
+	w.founded(control.SwarmInit{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377"})
 	d := w.store.Draft()
 	for i := range 3000 {
 		service := state.ServiceID("s" + strings.Repeat("x", 1+i%100))
@@ -126,7 +127,7 @@ func BenchmarkTaskList(b *testing.B) {
 		id := "s" + strings.Repeat("x", 1+i)
 		d.PutService(&state.Service{ID: state.ServiceID(id), Spec: swarm.ServiceSpec{Annotations: swarm.Annotations{Name: id}}})
 	}
-	w.store.Apply(1, d.Changes())
+	w.store.Apply(w.store.Index()+1, d.Changes())
 	b.ReportAllocs()
 	for b.Loop() {
 		answer := control.Read(w.store.Draft(), "", "", control.TaskList{Filters: control.Filters{"service": {"sxxx"}}})
