@@ -150,7 +150,7 @@ func findLink(h *netlink.Handle, name string) (netlink.Link, error) {
 
 // addresses are the IPv4 ones of a link.
 func addresses(h *netlink.Handle, link netlink.Link) ([]netip.Prefix, error) {
-	list, err := h.AddrList(link, unix.AF_INET)
+	list, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(link, unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the addresses of %s: %w", link.Attrs().Name, err)
 	}
@@ -214,7 +214,7 @@ func readPorts(bridge string) (*ports, error) {
 		return nil, err
 	}
 	defer h.Close()
-	stations, err := h.NeighList(0, unix.AF_BRIDGE)
+	stations, err := dump(func() ([]netlink.Neigh, error) { return h.NeighList(0, unix.AF_BRIDGE) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot list what bridges forward: %w", err)
 	}
@@ -227,7 +227,7 @@ func readPorts(bridge string) (*ports, error) {
 	if err != nil || link == nil {
 		return p, err
 	}
-	neighbours, err := h.NeighList(link.Attrs().Index, unix.AF_INET)
+	neighbours, err := dump(func() ([]netlink.Neigh, error) { return h.NeighList(link.Attrs().Index, unix.AF_INET) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the neighbours on the bridge %s: %w", bridge, err)
 	}
@@ -240,9 +240,11 @@ func readPorts(bridge string) (*ports, error) {
 }
 
 func (p *ports) readFlags() error {
-	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
-	req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
-	messages, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	messages, err := dump(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
+		return req.Execute(unix.NETLINK_ROUTE, 0)
+	})
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,10 @@ func (k *kernel) flush(changes []change, gone []netip.Addr) error {
 	if len(s.changes) == 0 && len(s.gone) == 0 {
 		return nil
 	}
-	if _, err := k.host.link.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, s); err != nil {
+	_, err := dump(func() (uint, error) {
+		return k.host.link.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, s)
+	})
+	if err != nil {
 		return fmt.Errorf("cannot make the kernel forget stale connections: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package network
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,21 +22,72 @@ type content struct {
 	damaged []string // elements that make no sense
 }
 
-// read looks at the table.
+// read looks at the table, again if any table has changed meanwhile.
 func (t *table) read() (content, error) {
-	c := content{ports: make(map[port][]netip.AddrPort)}
-	if err := t.open(); err != nil {
-		return c, err
+	for try := 1; ; try++ {
+		c, steady, err := t.readOnce()
+		if err != nil {
+			t.known = false
+			t.close()
+			return c, fmt.Errorf("cannot read the nftables table %s: %w", t.config.Table, err)
+		}
+		if steady || try == dumpTriesMax {
+			slices.Sort(c.lines)
+			return c, nil
+		}
 	}
-	err := t.readInto(&c)
-	if err != nil {
-		t.known = false
-		t.close()
-		return c, fmt.Errorf("cannot read the nftables table %s: %w", t.config.Table, err)
-	}
-	slices.Sort(c.lines)
-	return c, nil
 }
+
+func (t *table) readOnce() (c content, steady bool, err error) {
+	c.ports = make(map[port][]netip.AddrPort)
+	if err := t.open(); err != nil {
+		return c, false, err
+	}
+	before, err := t.generation()
+	if err != nil {
+		return c, false, err
+	}
+	if err := t.readInto(&c); err != nil {
+		return c, false, err
+	}
+	after, err := t.generation()
+	if err != nil {
+		return c, false, err
+	}
+	return c, before == after, nil
+}
+
+// generation is what the kernel counts up with every transaction, of anyone. The
+// kernel marks lists that such a one has interrupted, which the library does not
+// tell.
+func (t *table) generation() (uint32, error) {
+	reply, err := t.raw.Execute(mdlayher.Message{
+		Header: mdlayher.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: mdlayher.Request},
+		Data:   make([]byte, genMessageBytes),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot ask for the generation: %w", err)
+	}
+	for _, m := range reply {
+		if len(m.Data) < genMessageBytes {
+			continue
+		}
+		d, err := mdlayher.NewAttributeDecoder(m.Data[genMessageBytes:])
+		if err != nil {
+			return 0, err
+		}
+		d.ByteOrder = binary.BigEndian
+		for d.Next() {
+			if d.Type() == unix.NFTA_GEN_ID {
+				return d.Uint32(), nil
+			}
+		}
+	}
+	return 0, errors.New("the kernel does not tell the generation")
+}
+
+// genMessageBytes is the length of struct nfgenmsg.
+const genMessageBytes = 4
 
 func (t *table) readInto(c *content) error {
 	tables, err := t.conn.ListTablesOfFamily(t.kernel.Family)

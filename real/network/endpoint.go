@@ -136,7 +136,7 @@ func (k *kernel) see(ns netns.NsHandle, e endpoint) (seen, error) {
 		if s.addresses, err = addresses(h, s.inner); err != nil {
 			return err
 		}
-		routes, err := h.RouteList(s.inner, unix.AF_INET)
+		routes, err := dump(func() ([]netlink.Route, error) { return h.RouteList(s.inner, unix.AF_INET) })
 		if err != nil {
 			return fmt.Errorf("cannot list the routes of %s: %w", innerName, err)
 		}
@@ -344,7 +344,7 @@ func (k *kernel) strays(wanted map[state.TaskID]endpoint) (strays, error) {
 	for task, e := range wanted {
 		expected[vethName(task)], known[e.address] = true, true
 	}
-	present, err := k.host.link.LinkList()
+	present, err := dump(k.host.link.LinkList)
 	if err != nil {
 		return s, fmt.Errorf("cannot list the interfaces of the host: %w", err)
 	}

@@ -52,32 +52,77 @@ func (k *kernel) forget() {
 }
 
 // converge makes the kernel as wanted. New endpoints come before the ports that
-// lead to them, and go after.
+// lead to them, and go after. The error is that the plan is not in force; what
+// could not be tidied up after an older one is logged, and tried again.
 func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	k.seen = nil
 	failed := maps.Clone(w.failed)
-	var errs []error
-	if err := os.MkdirAll(k.config.NetnsDir, 0o755); err != nil {
-		return failed, fmt.Errorf("cannot make the directory of network namespaces: %w", err)
-	}
-	if w.gateway.IsValid() && w.gateway != k.gateway {
-		k.gateway = netip.Prefix{}
-		if err := k.ensureBridge(w.gateway); err != nil {
-			for task := range w.endpoints {
-				failed[task] = err.Error()
-			}
-			return failed, err
-		}
-		k.gateway = w.gateway
+	if err := k.prepare(w, failed); err != nil {
+		return failed, err
 	}
 	gone, err := k.evict(w)
-	errs = append(errs, err)
+	k.untidy(err)
+	gone = append(gone, k.ensureEndpoints(w, failed)...)
+	changes, err := k.table.converge(w)
+	if err != nil {
+		return failed, err
+	}
+	if len(changes) > 0 || !k.reserved {
+		k.reserve(w)
+	}
+	removed, err := k.removeUnwanted(w)
+	gone = append(gone, removed...)
+	k.untidy(errors.Join(err, k.dismiss(w.strangers(gone)), k.flush(changes, gone)))
+	if !w.gateway.IsValid() {
+		k.gateway = netip.Prefix{}
+		k.bridge = 0
+		return failed, k.removeBridge()
+	}
+	return failed, nil
+}
+
+// untidy tells of what is left behind and does no harm to the plan.
+func (k *kernel) untidy(err error) {
+	if err != nil {
+		k.swept = false
+		k.config.Logger.Warn("something of an older plan could not be removed", "err", err)
+	}
+}
+
+// prepare makes what endpoints need.
+func (k *kernel) prepare(w wanted, failed map[state.TaskID]string) error {
+	if !w.gateway.IsValid() {
+		return nil
+	}
+	err := os.MkdirAll(k.config.NetnsDir, 0o755)
+	if err != nil {
+		err = fmt.Errorf("cannot make the directory of network namespaces: %w", err)
+	}
+	if err == nil && w.gateway != k.gateway {
+		k.gateway = netip.Prefix{}
+		err = k.ensureBridge(w.gateway)
+	}
+	if err != nil {
+		for task := range w.endpoints {
+			failed[task] = err.Error()
+		}
+		return err
+	}
+	k.gateway = w.gateway
+	return nil
+}
+
+// ensureEndpoints makes those that are not known to be there, and returns the
+// addresses that tasks have given up for others.
+func (k *kernel) ensureEndpoints(w wanted, failed map[state.TaskID]string) []netip.Addr {
+	var gone []netip.Addr
 	for _, task := range sorted(w.endpoints) {
 		e := w.endpoints[task]
-		if k.endpoints[task] == e {
+		old, known := k.endpoints[task]
+		if known && old == e {
 			continue
 		}
-		if old, known := k.endpoints[task]; known && old.address != e.address {
+		if known && old.address != e.address {
 			gone = append(gone, old.address)
 		}
 		delete(k.endpoints, task)
@@ -87,20 +132,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 		}
 		k.endpoints[task] = e
 	}
-	changes, err := k.table.converge(w)
-	errs = append(errs, err)
-	if len(changes) > 0 || !k.reserved {
-		k.reserve(w)
-	}
-	removed, err := k.removeUnwanted(w)
-	gone = append(gone, removed...)
-	errs = append(errs, err, k.dismiss(w.strangers(gone)), k.flush(changes, gone))
-	if !w.gateway.IsValid() {
-		k.gateway = netip.Prefix{}
-		k.bridge = 0
-		errs = append(errs, k.removeBridge())
-	}
-	return failed, errors.Join(errs...)
+	return gone
 }
 
 // reserve holds the published ports. Those that could not be had are asked for

@@ -20,6 +20,7 @@ import (
 const (
 	socketTimeout     = 10 * time.Second // of an answer from the kernel
 	socketBufferBytes = 64 << 20         // a whole table goes down in one message
+	dumpTriesMax      = 5                // of a list that changes while it is read
 )
 
 // A host is the network namespace that is ours, as sockets that were opened in
@@ -60,6 +61,17 @@ func openLinks(families ...int) (*netlink.Handle, error) {
 		return nil, fmt.Errorf("cannot limit the wait for a netlink socket: %w", err)
 	}
 	return link, nil
+}
+
+// dump lists something of the kernel, again if it has changed meanwhile: then
+// something may be missing.
+func dump[T any](list func() (T, error)) (T, error) {
+	for try := 1; ; try++ {
+		out, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || try == dumpTriesMax {
+			return out, err
+		}
+	}
 }
 
 // openTables opens a socket to nftables in the namespace of the calling thread.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	mdlayher "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -49,6 +51,7 @@ type table struct {
 	config Config
 	host   *host
 	conn   *nftables.Conn // nil until it is needed, and after a failure
+	raw    *mdlayher.Conn // as conn, for what the library has not
 	kernel *nftables.Table
 	sets   []*nftables.Set
 
@@ -84,7 +87,8 @@ func (t *table) set(name string) *nftables.Set {
 func (t *table) close() {
 	if t.conn != nil {
 		_ = t.conn.CloseLasting()
-		t.conn = nil
+		_ = t.raw.Close()
+		t.conn, t.raw = nil, nil
 	}
 }
 
@@ -92,9 +96,17 @@ func (t *table) open() error {
 	if t.conn != nil {
 		return nil
 	}
-	return inside(t.host.ns, func() (err error) {
-		t.conn, err = openTables()
-		return err
+	return inside(t.host.ns, func() error {
+		raw, err := mdlayher.Dial(unix.NETLINK_NETFILTER, nil)
+		if err != nil {
+			return fmt.Errorf("cannot open a socket to nftables: %w", err)
+		}
+		conn, err := openTables()
+		if err != nil {
+			return errors.Join(err, raw.Close())
+		}
+		t.conn, t.raw = conn, raw
+		return nil
 	})
 }
 
