@@ -106,24 +106,22 @@ func (x *session) meet(n *node) *node {
 }
 
 // note puts a node that a walk passes over where it will be found, and adds what it
-// has of the service to its branches.
+// has of the service to its branches, whether it takes more or not.
 func (x *session) note(n *node, count uint64) {
-	leaf := x.g.class.leaf(n)
-	if leaf < 0 {
-		return
-	}
-	if x.g.why == nil {
+	c := x.g.class
+	if leaf := c.leaf(n); leaf >= 0 && x.g.why == nil {
 		l := x.leafAt(leaf)
 		l.nodes = append(l.nodes, n)
 	}
-	if x.leaves == nil {
+	if x.leaves == nil || n.object == nil {
 		return
 	}
-	x.load[leaf] += count
-	at := int32(0)
-	for _, l := range x.g.class.spread {
+	at, ok := int32(0), true
+	for _, l := range c.spread {
+		if at, ok = c.branches[at].values[l.of(n.object)]; !ok {
+			return // no member is there
+		}
 		x.load[at] += count
-		at = x.g.class.branches[at].values[l.of(n.object)]
 	}
 }
 
