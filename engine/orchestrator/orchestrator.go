@@ -31,7 +31,8 @@ type Orchestrator struct {
 	deep     map[state.ServiceID]state.SlotKey // services of which every slot is to be looked at, from which on
 	swept    map[state.ServiceID]bool          // services whose abandoned slots are to lose their history
 
-	constraints map[templateRef][]state.Constraint
+	demands map[templateRef]demand
+	evicted map[state.TaskID]bool // tasks whose node does not have what they reserve
 }
 
 // A slotRef names a slot of a service.
@@ -49,16 +50,17 @@ type templateRef struct {
 // New returns an orchestrator that takes over what is in d.
 func New(d *state.Draft, now time.Time, wall state.Wall) *Orchestrator {
 	o := &Orchestrator{
-		due:         map[state.TaskID]time.Time{},
-		patience:    map[state.TaskID]time.Time{},
-		lost:        map[state.NodeID]time.Time{},
-		rollouts:    map[state.ServiceID]*rollout{},
-		jobs:        map[state.ServiceID]*job{},
-		plans:       map[state.ServiceID]*plan{},
-		uses:        map[templateRef]int{},
-		deep:        map[state.ServiceID]state.SlotKey{},
-		swept:       map[state.ServiceID]bool{},
-		constraints: map[templateRef][]state.Constraint{},
+		due:      map[state.TaskID]time.Time{},
+		patience: map[state.TaskID]time.Time{},
+		lost:     map[state.NodeID]time.Time{},
+		rollouts: map[state.ServiceID]*rollout{},
+		jobs:     map[state.ServiceID]*job{},
+		plans:    map[state.ServiceID]*plan{},
+		uses:     map[templateRef]int{},
+		deep:     map[state.ServiceID]state.SlotKey{},
+		swept:    map[state.ServiceID]bool{},
+		demands:  map[templateRef]demand{},
+		evicted:  map[state.TaskID]bool{},
 	}
 	for n := range d.Nodes() {
 		o.watch(n, now, wall)
@@ -155,6 +157,7 @@ func (o *Orchestrator) observeTask(t state.Diff[state.Task]) {
 		}
 		delete(o.due, b.ID)
 		delete(o.patience, b.ID)
+		delete(o.evicted, b.ID)
 	case t.Before == nil:
 		o.uses[templateRef{t.After.Service, t.After.Template}]++
 	case t.Before.Status.State != t.After.Status.State && t.After.Status.State >= state.TaskRunning:

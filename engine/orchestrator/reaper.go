@@ -80,6 +80,6 @@ func (p *pass) collect(ref templateRef) {
 	if s != nil && (s.Template == ref.version || s.PreviousTemplate == ref.version) {
 		return
 	}
-	delete(p.constraints, ref)
+	delete(p.demands, ref)
 	p.d.DeleteTemplate(ref.service, ref.version)
 }

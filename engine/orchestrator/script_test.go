@@ -16,7 +16,7 @@ import (
 // the orchestrator decide, and prints what it did:
 //
 //	history N                     how many tasks of a slot are kept
-//	node NAME [down] [up] [gone] [availability=A] [label=K:V]
+//	node NAME [down] [up] [gone] [availability=A] [label=K:V] [memory=N]
 //	service NAME [options]        made or changed; options not given stay
 //	rollback NAME / remove NAME
 //	report TASK... state=STATE    agents say what became of tasks; web.1 is that slot's newest
@@ -103,6 +103,8 @@ func (w *world) node(d *datadriven.TestData) {
 			case "label":
 				k, v, _ := strings.Cut(a.Vals[0], ":")
 				n.Spec.Labels = map[string]string{k: v}
+			case "memory":
+				n.Description.Resources.MemoryBytes, _ = strconv.ParseInt(a.Vals[0], 10, 64)
 			case "gone":
 				draft.DeleteNode(id)
 				return
@@ -186,6 +188,8 @@ func option(spec *swarm.ServiceSpec, key, value string) bool {
 		spec.Labels = map[string]string{k: v}
 	case "constraint":
 		task.Placement = &swarm.Placement{Constraints: []string{strings.Replace(value, ":", "==", 1)}}
+	case "reserve":
+		task.Resources = &swarm.ResourceRequirements{Reservations: &swarm.Resources{MemoryBytes: int64(number())}}
 	case "restart", "restart-delay", "restart-attempts", "restart-window":
 		restartOption(task, key, value)
 	default:

@@ -85,7 +85,7 @@ const (
 	stays  fate = iota
 	over        // it has ended
 	lost        // its node is down or gone
-	moving      // its node is drained, or no longer what the service demands
+	moving      // its node is drained, or no longer has what the service demands
 )
 
 // fateOf says what must become of a wanted task.
@@ -105,7 +105,7 @@ func (p *pass) fateOf(t *state.Task) fate {
 		return lost
 	case n.Spec.Availability == swarm.NodeAvailabilityDrain:
 		return moving
-	case !state.Eligible(n, p.constraintsOf(templateRef{t.Service, p.demanding(t)})):
+	case p.evicted[t.ID], !state.Eligible(n, p.demandOf(templateRef{t.Service, p.demanding(t)}).constraints):
 		return moving
 	default:
 		return stays
@@ -229,7 +229,7 @@ func (p *pass) open(id state.NodeID, s *state.Service) bool {
 	n := p.d.Node(id)
 	return n != nil && n.State == state.NodeReady &&
 		(n.Spec.Availability == swarm.NodeAvailabilityActive || n.Spec.Availability == "") &&
-		state.Eligible(n, p.constraintsOf(templateRef{s.ID, s.Template}))
+		state.Eligible(n, p.demandOf(templateRef{s.ID, s.Template}).constraints)
 }
 
 func (p *pass) drained(id state.NodeID) bool {
