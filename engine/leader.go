@@ -127,10 +127,9 @@ func (l *leader) decide(n *Node, now time.Time, out *Step) {
 	draft := n.store.Draft()
 	p := l.pass(n, draft, now)
 	l.again = draft.Full()
-	if !draft.Dirty() {
-		for _, r := range p.replies {
-			out.do(r)
-		}
+	if !draft.Dirty() { // refusals are reads: nothing that commits will show that they were true
+		l.reads.waiting = append(l.reads.waiting, p.replies...)
+		l.verify(out)
 		return
 	}
 	l.seq++
