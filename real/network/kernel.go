@@ -57,12 +57,18 @@ func (k *kernel) forget() {
 func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	k.seen = nil
 	failed := maps.Clone(w.failed)
+	sure := k.gateway.IsValid()
 	if err := k.prepare(w, failed); err != nil {
 		return failed, err
 	}
 	gone, err := k.evict(w)
 	k.untidy(err)
 	gone = append(gone, k.ensureEndpoints(w, failed)...)
+	if sure && len(failed) > len(w.failed) {
+		// What they stand on may have changed behind our back.
+		k.forget()
+		return k.converge(w)
+	}
 	changes, err := k.table.converge(w)
 	if err != nil {
 		return failed, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -210,6 +211,28 @@ func TestDriftIsRepaired(t *testing.T) {
 	}
 }
 
+// A plan that comes upon what somebody has broken does not wait for a sweep.
+func TestPlanMeetsDrift(t *testing.T) {
+	l := newLab(t)
+	l.must("gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\npublish 8080/tcp 172.20.0.2:80")
+	l.in(l.host, func(h *netlink.Handle) error { return removeLink(h, "swarmd0") })
+	l.must("gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\npublish 8080/tcp 172.20.0.2:80")
+	if err := inside(l.host, func() error {
+		conn, err := openTables()
+		if err != nil {
+			return err
+		}
+		conn.DelTable(l.net.kernel.table.kernel)
+		return errors.Join(conn.Flush(), conn.CloseLasting())
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l.website()
+	if got := l.ask(l.client, "udp4", hostAddress+":8080"); got != "web.1 "+clientAddress {
+		t.Errorf("got %q", got)
+	}
+}
+
 // Plans that have not been begun are overtaken; one answer is for all.
 func TestNewestPlanOvertakes(t *testing.T) {
 	l := newLab(t)
@@ -282,4 +305,59 @@ func TestForeignBridgeIsLeftAlone(t *testing.T) {
 	}
 	l.in(l.host, func(h *netlink.Handle) error { return removeLink(h, "swarmd0") })
 	l.must("gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2")
+}
+
+// A process that dies at any moment leaves halves; the next one completes them.
+func TestHalvesAreCompleted(t *testing.T) {
+	l := newLab(t)
+	l.must("gateway 172.20.0.1/16")
+	half := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// web.1: the file was made, the namespace not mounted (nor is it after a reboot).
+	half(os.WriteFile(l.net.Netns("web.1"), nil, 0o444))
+	// web.2: the namespace was made, nothing in it.
+	half(makeNamespace(l.net.Netns("web.2"), func() error { return nil }))
+	// web.3: the interface was made and not named.
+	half(makeNamespace(l.net.Netns("web.3"), func() error { return nil }))
+	e := endpoint{task: "web.3", address: netip.MustParseAddr("172.20.0.4"), gateway: netip.MustParsePrefix("172.20.0.1/16"), mtu: 1500}
+	_, err := l.net.kernel.join(l.task("web.3"), e, seen{})
+	half(err)
+	// web.4, that nobody wants: the same, and its namespace is not even held.
+	e.task, e.address = "web.4", netip.MustParseAddr("172.20.0.5")
+	_, err = l.net.kernel.join(newNamespace(t), e, seen{})
+	half(err)
+	l.restart()
+	l.website()
+	if got := l.ask(l.client, "udp4", hostAddress+":8080"); got != "web.1 "+clientAddress {
+		t.Errorf("got %q", got)
+	}
+}
+
+// However often plans come and go, the process holds no more than it did.
+func TestNothingIsHeld(t *testing.T) {
+	l := newLab(t)
+	held := func() (files int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	cycle := func() {
+		l.must(website)
+		l.net.sweep()
+		l.must("gateway 172.20.0.1/16")
+		l.must("")
+	}
+	cycle()
+	before := held()
+	for range 5 {
+		cycle()
+	}
+	if after := held(); after > before {
+		t.Errorf("%d files were open, now %d", before, after)
+	}
 }
