@@ -19,6 +19,7 @@ type entries struct {
 	records   Records
 	snapshots *snapshots
 	fatal     func(error)
+	park      func()       // see Log.park
 	refuse    atomic.Bool  // the next append fails, so that the leader steps down
 	unsnapped atomic.Int64 // bytes appended since they were last counted
 }
@@ -48,12 +49,14 @@ func (e *entries) GetLog(index uint64, into *raft.Log) error {
 			return raft.ErrLogNotFound // dropped meanwhile
 		}
 		e.fatal(err)
+		e.park()
 		return err
 	}
 	l, err := decodeEntry(index, b)
 	if err != nil {
 		err = fmt.Errorf("entry %d of the log: %w", index, err)
 		e.fatal(err)
+		e.park()
 		return err
 	}
 	*into = l

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -18,10 +19,12 @@ type machine struct {
 	freeze    func() *state.Snapshot
 	fatal     func(error)
 	snapshots *snapshots
-	installed func() // told of snapshots that did not come at the start
+	running   func() bool // what comes now does not come from the start
+	installed func()      // told of snapshots that did not; nil if that guard is off
 
-	delivered uint64 // index of what was posted last
-	broken    bool   // an entry could not be read; nothing after it is posted
+	delivered uint64                // index of what was posted last
+	broken    bool                  // an entry could not be read; nothing after it is posted
+	unread    atomic.Pointer[error] // why a snapshot could not be
 }
 
 // ApplyBatch implements raft.BatchingFSM. Entries that the engine has already,
@@ -63,11 +66,19 @@ func (m *machine) Restore(body io.ReadCloser) error {
 	defer body.Close()
 	store, err := state.Restore(body)
 	if err != nil {
-		return fmt.Errorf("read the snapshot: %w", err)
+		// The library would try an older snapshot: see Log.start.
+		err = fmt.Errorf("read the snapshot: %w", err)
+		m.unread.Store(&err)
+		if m.running() {
+			m.fatal(err)
+		}
+		return err
 	}
 	m.delivered = m.snapshots.opened.Load()
 	m.post(engine.Restored{Store: store})
-	m.installed()
+	if m.running() && m.installed != nil {
+		m.installed()
+	}
 	return nil
 }
 

@@ -20,7 +20,7 @@ const transferRetryPeriod = 10 * time.Millisecond
 // so the proposal is made again; when the transfer has taken twice as long as the
 // library allows, raft is started again.
 func (l *Log) settle(p proposed) {
-	err := p.future.Error()
+	err := await(p.future, l.closing)
 	if l.cfg.Unguarded.Transfer {
 		return
 	}
@@ -35,6 +35,6 @@ func (l *Log) settle(p proposed) {
 		case <-l.closing:
 			return
 		}
-		err = l.running().raft.ApplyLog(raft.Log{Data: p.data}, 0).Error()
+		err = await(l.running().raft.ApplyLog(raft.Log{Data: p.data}, 0), l.closing)
 	}
 }

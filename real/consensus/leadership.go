@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -26,6 +28,7 @@ type incarnation struct {
 	observed chan raft.Observation
 	stopped  chan struct{}
 	telling  sync.WaitGroup
+	ending   func() raft.Future
 
 	elected bool         // Elected was posted, and Deposed was not since
 	leader  state.NodeID // posted last
@@ -40,11 +43,12 @@ func (l *Log) start(again bool) (*incarnation, error) {
 	if l.cfg.Unguarded.Notify {
 		in.notify = make(chan bool)
 	}
-	r, err := raft.NewRaft(l.cfg.raftConfig(in.notify, again), l.machine, l.logs, l.stable, l.snaps, l.transport())
+	r, err := l.newRaft(in.notify, again)
 	if err != nil {
 		return nil, err
 	}
 	in.raft = r
+	in.ending = sync.OnceValue(r.Shutdown) // only the first future waits
 	r.RegisterObserver(raft.NewObserver(in.observed, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok
@@ -54,12 +58,43 @@ func (l *Log) start(again bool) (*incarnation, error) {
 	return in, nil
 }
 
+// newRaft starts the library, which panics when it cannot read its log, and takes
+// an older snapshot when it cannot read the newest.
+func (l *Log) newRaft(notify chan<- bool, again bool) (r *raft.Raft, err error) {
+	defer func() {
+		if caught := recover(); caught != nil {
+			r, err = nil, fmt.Errorf("start raft: %v", caught)
+		}
+	}()
+	r, err = raft.NewRaft(l.cfg.raftConfig(notify, again), l.machine, l.logs, l.stable, l.snaps, l.transport())
+	if unread := l.machine.unread.Load(); err == nil && unread != nil {
+		err = errors.Join(*unread, r.Shutdown().Error())
+	}
+	return r, err
+}
+
+// shutdown has raft end.
+func (in *incarnation) shutdown() { in.ending() }
+
 // stop ends raft, and with it a leadership that was told of.
 func (in *incarnation) stop() {
-	_ = in.raft.Shutdown().Error()
+	_ = in.ending().Error()
 	close(in.stopped)
 	in.telling.Wait()
 	in.depose()
+}
+
+// await waits for a future, or until stop is closed: the library forgets what was
+// asked of it and not begun when it shuts down.
+func await(f raft.Future, stop <-chan struct{}) error {
+	settled := make(chan error, 1)
+	go func() { settled <- f.Error() }()
+	select {
+	case err := <-settled:
+		return err
+	case <-stop:
+		return raft.ErrRaftShutdown
+	}
 }
 
 // electIfAlone has the only voter stand for election at once: there is nobody to
@@ -110,7 +145,7 @@ func (in *incarnation) elect() {
 		in.post(in.raft.CurrentTerm())
 		return
 	}
-	if barrier.Error() != nil {
+	if await(barrier, in.stopped) != nil {
 		return // leadership is lost; that is told next
 	}
 	var entry raft.Log
@@ -142,7 +177,7 @@ func (in *incarnation) depose() {
 // resign has a leader step down, as if an append had failed.
 func (in *incarnation) resign() {
 	in.log.entries.refuse.Store(true)
-	_ = in.raft.Barrier(0).Error()
+	_ = await(in.raft.Barrier(0), in.stopped)
 	in.log.entries.refuse.Store(false)
 }
 
@@ -175,7 +210,7 @@ func (l *Log) supervise() {
 		case <-look.C:
 			if l.entries.unsnapped.Load() >= l.cfg.SnapshotBytes {
 				l.entries.unsnapped.Store(0)
-				_ = l.running().raft.Snapshot().Error() // raft logs why; it tries again
+				_ = await(l.running().raft.Snapshot(), l.closing) // raft logs why; it tries again
 			}
 		case <-l.closing:
 			return

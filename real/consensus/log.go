@@ -3,7 +3,9 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -34,6 +36,7 @@ type Log struct {
 	workers   sync.WaitGroup
 	closeOnce sync.Once
 	fatalOnce sync.Once
+	opened    atomic.Bool // the library runs: see park
 
 	electedTerm uint64 // posted last; only the incarnation that runs has it
 
@@ -92,12 +95,9 @@ func (l *Log) Verify(id engine.VerifyID) { l.questions.put(id) }
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
 		close(l.closing)
+		l.running().shutdown() // so that nobody waits for raft any more
 		l.workers.Wait()
-		l.running().stop()
-		close(l.unsettled)
-		for p := range l.unsettled {
-			_ = p.future.Error()
-		}
+		l.running().stop() // another one, if it was being started again
 		l.stopWriter()
 	})
 	return nil
@@ -120,7 +120,7 @@ func newLog(cfg Config) (*Log, error) {
 		closing:   make(chan struct{}),
 	}
 	l.snaps = &snapshots{store: cfg.Snapshots, fatal: l.fail}
-	l.entries = &entries{records: cfg.Records, snapshots: l.snaps, fatal: l.fail}
+	l.entries = &entries{records: cfg.Records, snapshots: l.snaps, fatal: l.fail, park: l.park}
 	l.logs = l.entries
 	if !cfg.Unguarded.Stall {
 		l.deadline = newDeadlined(l.entries, cfg.Timing.Write)
@@ -130,12 +130,15 @@ func newLog(cfg Config) (*Log, error) {
 	if !cfg.Unguarded.Livelock {
 		l.logs = watched{l.logs, l.livelock}
 	}
-	values := stable{values: cfg.Values, fatal: l.fail}
+	values := stable{values: cfg.Values, fatal: l.fail, park: l.park}
 	l.stable = values
 	if !cfg.Unguarded.Vote {
 		l.stable = &voteStable{stable: values}
 	}
-	l.machine = &machine{post: cfg.Post, freeze: cfg.Freeze, fatal: l.fail, snapshots: l.snaps, installed: func() {}}
+	l.machine = &machine{post: cfg.Post, freeze: cfg.Freeze, fatal: l.fail, snapshots: l.snaps, running: l.opened.Load}
+	if !cfg.Unguarded.Livelock {
+		l.machine.installed = l.livelock.installed
+	}
 	return l, nil
 }
 
@@ -148,9 +151,7 @@ func (l *Log) open() error {
 		return err
 	}
 	l.current = first
-	if !l.cfg.Unguarded.Livelock {
-		l.machine.installed = l.livelock.installed
-	}
+	l.opened.Store(true)
 	l.workers.Go(l.propose)
 	l.workers.Go(l.settleAll)
 	l.workers.Go(l.verify)
@@ -172,7 +173,7 @@ func (l *Log) checkStorage() error {
 	}
 	first, last := l.cfg.Records.Bounds()
 	covered, _ := l.snaps.newest()
-	if covered == 0 && last == 0 && l.cfg.Values.Get("CurrentTerm") == nil {
+	if covered == 0 && last == 0 {
 		return errors.New("there is no log: this node must join a swarm or make one")
 	}
 	if last != 0 && first > covered+1 {
@@ -209,6 +210,18 @@ func (l *Log) fail(err error) {
 		l.cfg.Logger.Error("the log cannot go on", "error", err)
 		l.cfg.Fatal(err)
 	})
+}
+
+// park keeps a goroutine of the library's from going on after a failure that is
+// fatal. Where it cannot store its term or read its log the library panics; the
+// process is to end in its own way, with the reason in its log, and a log that
+// is closed has to let go of its goroutines.
+func (l *Log) park() {
+	if !l.opened.Load() {
+		return // the error is Open's answer
+	}
+	<-l.closing
+	runtime.Goexit()
 }
 
 // propose makes proposals in the order in which they were asked for.
@@ -249,7 +262,7 @@ func (l *Log) verify() {
 		if ids == nil {
 			return
 		}
-		err := l.running().raft.VerifyLeader().Error()
+		err := await(l.running().raft.VerifyLeader(), l.closing)
 		for _, id := range ids {
 			l.cfg.Post(engine.Verified{ID: id, Err: err})
 		}

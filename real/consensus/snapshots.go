@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -40,7 +41,7 @@ func (s *snapshots) Create(_ raft.SnapshotVersion, index, term uint64, configura
 	if err != nil {
 		return nil, err
 	}
-	return &snapshotSink{body, name, s}, nil
+	return &snapshotSink{WriteCloser: body, name: name, of: s, closed: sync.OnceValue(body.Close)}, nil
 }
 
 // List implements raft.SnapshotStore.
@@ -114,8 +115,9 @@ func decodeAbout(description []byte) (a about, configuration raft.Configuration,
 
 type snapshotSink struct {
 	io.WriteCloser
-	name string
-	of   *snapshots
+	name   string
+	of     *snapshots
+	closed func() error
 }
 
 // ID implements raft.SnapshotSink.
@@ -124,9 +126,9 @@ func (s *snapshotSink) ID() string { return s.name }
 // Cancel implements raft.SnapshotSink.
 func (s *snapshotSink) Cancel() error { return s.of.store.Abort(s.name) }
 
-// Close implements raft.SnapshotSink.
+// Close implements raft.SnapshotSink. The library closes what Persist has closed.
 func (s *snapshotSink) Close() error {
-	err := s.WriteCloser.Close()
+	err := s.closed()
 	if err != nil {
 		s.of.fatal(err)
 	}

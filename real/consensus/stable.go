@@ -1,13 +1,12 @@
 package consensus
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // stable is raft's StableStore on [Values].
 type stable struct {
 	values Values
 	fatal  func(error)
+	park   func() // see Log.park
 }
 
 // Set implements raft.StableStore.
@@ -36,6 +35,7 @@ func (s stable) set(values map[string][]byte) error {
 	err := s.values.Set(values)
 	if err != nil {
 		s.fatal(err)
+		s.park()
 	}
 	return err
 }
