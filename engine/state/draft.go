@@ -322,13 +322,19 @@ func (d *Draft) setSlot(service ServiceID, k SlotKey, before, after *Task) {
 
 // checkTask stops the process if a task changes as no task may.
 func checkTask(before, after *Task) {
-	invariant.Check(before.Service == after.Service && before.Slot == after.Slot && before.Global == after.Global &&
-		before.Template == after.Template && before.JobIteration == after.JobIteration,
-		"task %s changes its service, slot or template", after.ID)
-	invariant.Check(before.Node == "" || before.Node == after.Node, "task %s moves from node %s to %s", after.ID, before.Node, after.Node)
-	invariant.Check(after.Status.State >= before.Status.State, "task %s goes back from state %s to %s", after.ID, before.Status.State, after.Status.State)
-	if before.Status.State != after.Status.State {
-		_, ok := Transition(before.Status.State, after.Status.State)
-		invariant.Check(ok, "task %s goes from state %s to %s, which nobody may do", after.ID, before.Status.State, after.Status.State)
+	// The arguments are boxed only when something is wrong: this is on the path of
+	// every task.
+	switch from, to := before.Status.State, after.Status.State; {
+	case before.Service != after.Service || before.Slot != after.Slot || before.Global != after.Global ||
+		before.Template != after.Template || before.JobIteration != after.JobIteration:
+		invariant.Violated("task %s changes its service, slot or template", after.ID)
+	case before.Node != "" && before.Node != after.Node:
+		invariant.Violated("task %s moves from node %s to %s", after.ID, before.Node, after.Node)
+	case to < from:
+		invariant.Violated("task %s goes back from state %s to %s", after.ID, from, to)
+	case to != from:
+		if _, ok := Transition(from, to); !ok {
+			invariant.Violated("task %s goes from state %s to %s, which nobody may do", after.ID, from, to)
+		}
 	}
 }

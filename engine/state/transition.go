@@ -9,14 +9,13 @@ type Owner uint8
 const (
 	OwnerNone Owner = iota
 	OwnerOrchestrator
-	OwnerAllocator
 	OwnerScheduler
 	OwnerAgent
 )
 
 // String names the owner.
 func (o Owner) String() string {
-	return [...]string{"nobody", "orchestrator", "allocator", "scheduler", "agent"}[o]
+	return [...]string{"nobody", "orchestrator", "scheduler", "agent"}[o]
 }
 
 // Transition returns who may move a task from one state to another, and whether
@@ -32,9 +31,7 @@ func Transition(from, to TaskState) (Owner, bool) {
 		return OwnerOrchestrator, true
 	case from < TaskAssigned && to == TaskShutdown: // nobody has seen it yet
 		return OwnerOrchestrator, true
-	case from == TaskNew && to == TaskPending:
-		return OwnerAllocator, true
-	case from <= TaskPending && to == TaskAssigned:
+	case from == TaskNew && to == TaskPending, from <= TaskPending && to == TaskAssigned:
 		return OwnerScheduler, true
 	case from < TaskAssigned:
 		return OwnerNone, false
