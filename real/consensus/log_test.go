@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -382,8 +383,10 @@ func TestOlderSnapshotIsNotTaken(t *testing.T) {
 	about, _, body, err := m.storage.Snapshots.Open(names[0])
 	must(t, err)
 	must(t, body.Close())
-	about = []byte(strings.Replace(string(about), `"index":`, `"index":9`, 1))
-	w, err := m.storage.Snapshots.Create("9"+names[0][1:], about)
+	name := "1" + names[0][1:] // far newer
+	index := strings.TrimLeft(names[0][:20], "0")
+	about = bytes.Replace(about, []byte(`"index":`+index), []byte(`"index":`+name[:20]), 1)
+	w, err := m.storage.Snapshots.Create(name, about)
 	must(t, err)
 	_, err = io.WriteString(w, "no state")
 	must(t, errors.Join(err, w.Close()))
