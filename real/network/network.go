@@ -117,7 +117,7 @@ func (n *Network) Netns(task state.TaskID) string {
 func (n *Network) Difference(p netplan.Plan) ([]string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	w, err := want(p, n.config)
+	w, err := want(p, n.config, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (n *Network) run(ctx context.Context) {
 func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	w, bad := want(p, n.config)
+	w, bad := want(p, n.config, n.last)
 	n.last = &w
 	failed, err := n.kernel.converge(w)
 	answer := engine.NetworkApplied{Generation: p.Generation, Failed: failed, Err: errors.Join(bad, err)}

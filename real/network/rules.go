@@ -135,7 +135,7 @@ func balanceRules(n int, at bool) []rule {
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: uint32(address), RegProtoMin: uint32(number)},
 	}
 	turn := []expr.Any{&expr.Numgen{Register: uint32(index), Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL}}
-	first := []expr.Any{&expr.Immediate{Register: uint32(index), Data: binaryutil.NativeEndian.PutUint32(0)}}
+	first := []expr.Any{&expr.Numgen{Register: uint32(index), Modulus: 1, Type: unix.NFT_NG_INCREMENTAL}}
 	return []rule{
 		{"in turn", join(portKey(at), turn, to)},
 		{"the first, if the map has just shrunk", join(portKey(at), first, to)},

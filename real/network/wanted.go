@@ -89,7 +89,8 @@ func protocolName(number uint8) string {
 
 // want reads a plan. What is wrong with an endpoint is its task's failure; what
 // is wrong with the rest is the error, and the right part of it is still wanted.
-func want(p netplan.Plan, c Config) (wanted, error) {
+// What is as it was in last (which may be nil) is shared with it.
+func want(p netplan.Plan, c Config, last *wanted) (wanted, error) {
 	w := wanted{
 		endpoints: make(map[state.TaskID]endpoint),
 		failed:    make(map[state.TaskID]string),
@@ -112,7 +113,7 @@ func want(p netplan.Plan, c Config) (wanted, error) {
 		w.endpoints[e.Task] = endpoint{task: e.Task, address: e.Address, gateway: w.gateway, mtu: c.MTU}
 	}
 	for _, published := range p.Published {
-		if err := w.publish(published); err != nil {
+		if err := w.publish(published, last); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -141,7 +142,7 @@ func refuseEndpoint(e netplan.Endpoint, w wanted, owners map[netip.Addr]state.Ta
 }
 
 // publish adds a published port.
-func (w wanted) publish(p netplan.Published) error {
+func (w wanted) publish(p netplan.Published, last *wanted) error {
 	protocol, ok := protocolNumber(p.Protocol)
 	if !ok {
 		return fmt.Errorf("published port %d: the protocol %q is none of tcp, udp and sctp", p.Port, p.Protocol)
@@ -163,6 +164,10 @@ func (w wanted) publish(p netplan.Published) error {
 	case len(p.Backends) > backendsMax:
 		return fmt.Errorf("published port %s: %d backends are more than %d", key, len(p.Backends), backendsMax)
 	}
+	if last != nil && slices.EqualFunc(last.ports[key], p.Backends, same) && last.ports[key] != nil {
+		w.ports[key] = last.ports[key]
+		return nil
+	}
 	backends := make([]netip.AddrPort, 0, len(p.Backends))
 	for _, b := range p.Backends {
 		if !b.Address.Is4() || b.Port == 0 {
@@ -175,6 +180,10 @@ func (w wanted) publish(p netplan.Published) error {
 	}
 	w.ports[key] = backends
 	return nil
+}
+
+func same(a netip.AddrPort, b netplan.Backend) bool {
+	return a.Addr() == b.Address && a.Port() == b.Port
 }
 
 // strangers are those of a list that no endpoint has.
