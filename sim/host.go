@@ -192,9 +192,12 @@ func (h *Host) Suspend() {
 
 // Wakeup ends a suspension.
 func (h *Host) Wakeup() {
+	slept := h.clock.frozen
 	h.clock.thaw(h.w.now)
 	h.Resume()
-	h.take(engine.ClockAdjusted{Offset: h.clock.offset})
+	if slept {
+		h.take(engine.ClockAdjusted{Offset: h.clock.offset})
+	}
 }
 
 // take hands an event to the daemon, if it runs.
@@ -327,6 +330,7 @@ func (h *Host) forward(f engine.Forward) {
 		sent = false
 		h.w.requests++
 		id := engine.RequestID(h.w.requests)
+		h.w.origins[id] = h.w.Origin(f.Request)
 		to.requests[id] = func(a control.Answer) {
 			h.w.carry(to, h, func() { answer(a) })
 		}

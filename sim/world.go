@@ -71,6 +71,7 @@ type World struct {
 
 	steps      uint64
 	requests   uint64
+	origins    map[engine.RequestID]engine.RequestID // of calls that were passed on
 	violations []Violation
 	probes     map[string]uint64
 	stopped    bool
@@ -97,7 +98,8 @@ func New(c Config) (*World, error) {
 	}
 	w := &World{
 		seed: c.Seed, trace: newTrace(c.Trace), images: c.Images, probes: map[string]uint64{},
-		links: make([]link, len(c.Hosts)*len(c.Hosts)),
+		origins: map[engine.RequestID]engine.RequestID{},
+		links:   make([]link, len(c.Hosts)*len(c.Hosts)),
 	}
 	for i := range w.links {
 		w.links[i].path = defaultPath()
@@ -295,6 +297,15 @@ func (w *World) Call(h *Host, call control.Call, done func(control.Answer)) engi
 	}
 	h.requests[id] = done
 	h.take(engine.Called{Request: id, Call: call})
+	return id
+}
+
+// Origin returns the number that a call had where it was made, if it has another
+// since it was passed on to the leader.
+func (w *World) Origin(id engine.RequestID) engine.RequestID {
+	if first, ok := w.origins[id]; ok {
+		return first
+	}
 	return id
 }
 
