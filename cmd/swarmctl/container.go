@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/cli/cli/command/formatter"
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
@@ -161,10 +162,15 @@ func newContainerStop(s *session) *cobra.Command {
 	return c
 }
 
+// errGone is about a container that is not named: there is none.
+var errGone = errors.New("no such container")
+
 // eachContainer names every container that f has dealt with.
 func (s *session) eachContainer(names []string, f func(name string) error) error {
 	return each(names, func(name string) error {
-		if err := f(name); err != nil {
+		if err := f(name); errors.Is(err, errGone) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		s.print("%s\n", name)
@@ -205,6 +211,10 @@ func newContainerRemove(s *session) *cobra.Command {
 					return errors.New("container name cannot be empty")
 				}
 				_, err := s.client.ContainerRemove(c.Context(), name, options)
+				if options.Force && errdefs.IsNotFound(err) {
+					s.warn("%s\n", err) // what should be gone is
+					return errGone
+				}
 				return err
 			})
 		},

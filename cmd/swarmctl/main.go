@@ -102,6 +102,7 @@ func newRoot(s *session) *cobra.Command {
 		Use:               "swarmctl",
 		Short:             "Drive a swarm of swarmd hosts",
 		Version:           version,
+		TraverseChildren:  true, // -H stands before the command: history has another -H, service create another --host
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRunE: s.connect,
@@ -112,7 +113,7 @@ func newRoot(s *session) *cobra.Command {
 	root.SetOut(s.out)
 	root.SetErr(s.errs)
 	root.SetVersionTemplate("swarmctl version {{.Version}}\n")
-	root.PersistentFlags().StringVarP(&s.host, "host", "H", "", "Daemon to talk to (default $SWARMD_HOST, $DOCKER_HOST or "+defaultHost+")")
+	root.Flags().StringVarP(&s.host, "host", "H", "", "Daemon to talk to (default $SWARMD_HOST, $DOCKER_HOST or "+defaultHost+")")
 	root.AddCommand(
 		newSwarm(s), newNode(s), newService(s), newImage(s), newContainer(s),
 		newInfo(s), newVersion(s), newEvents(s), newInspect(s),
@@ -129,7 +130,10 @@ func group(name, short string, subcommands ...*cobra.Command) *cobra.Command {
 		Use:   name,
 		Short: short,
 		Args:  noArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(c *cobra.Command, _ []string) error {
+			c.SetOut(c.ErrOrStderr()) // nobody has asked for help
+			return c.Help()
+		},
 	}
 	c.AddCommand(subcommands...)
 	return c

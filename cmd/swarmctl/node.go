@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/docker/cli/cli/command/formatter"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
@@ -162,7 +163,7 @@ func newNodeInspect(s *session) *cobra.Command {
 				return found.Node, found.Raw, err
 			}
 			if !pretty && format != "pretty" {
-				return inspect(s, args, format, get)
+				return plainExit(inspect(s, args, format, get))
 			}
 			for _, name := range args {
 				found, _, err := get(name)
@@ -189,7 +190,7 @@ func prettyNode(node swarm.Node) string {
 	p.lineIf(len(node.Spec.Labels) > 0, "Labels:")
 	p.pairs(node.Spec.Labels, " - %s%s", "=")
 	p.line("Hostname:              \t%s", description.Hostname)
-	p.line("Joined at:             \t%s", title(node.CreatedAt.String()))
+	p.line("Joined at:             \t%s", formatter.PrettyPrint(node.CreatedAt))
 	p.line("Status:\n State:\t\t\t%s", title(string(node.Status.State)))
 	p.lineIf(node.Status.Message != "", " Message:              \t%s", title(node.Status.Message))
 	p.line(" Availability:         \t%s", title(string(node.Spec.Availability)))

@@ -114,6 +114,8 @@ func (f *serviceFlags) spec() (swarm.ServiceSpec, error) {
 	if err != nil {
 		return swarm.ServiceSpec{}, err
 	}
+	ports := f.ports.Value() // in the order of a map: the same flags give the same request
+	slices.SortFunc(ports, swarm.PortConfig.Compare)
 	return swarm.ServiceSpec{
 		Annotations: swarm.Annotations{Name: f.name, Labels: opts.ConvertKVStringsToMap(f.labels)},
 		TaskTemplate: swarm.TaskSpec{
@@ -129,7 +131,7 @@ func (f *serviceFlags) spec() (swarm.ServiceSpec, error) {
 		Mode:           mode,
 		UpdateConfig:   update,
 		RollbackConfig: rollback,
-		EndpointSpec:   &swarm.EndpointSpec{Mode: swarm.ResolutionMode(strings.ToLower(f.endpointMode)), Ports: f.ports.Value()},
+		EndpointSpec:   &swarm.EndpointSpec{Mode: swarm.ResolutionMode(strings.ToLower(f.endpointMode)), Ports: ports},
 	}, nil
 }
 

@@ -33,12 +33,12 @@ func newServiceInspect(s *session) *cobra.Command {
 			get := func(name string) (any, []byte, error) {
 				found, err := s.client.ServiceInspect(ctx, name, client.ServiceInspectOptions{InsertDefaults: true})
 				if errdefs.IsNotFound(err) {
-					err = fmt.Errorf("no such service: %s", name)
+					err = fmt.Errorf("Error: no such service: %s", name) //nolint:revive,staticcheck // docker's text
 				}
 				return found.Service, found.Raw, err
 			}
 			if !pretty && format != "pretty" {
-				return inspect(s, args, format, get)
+				return plainExit(inspect(s, args, format, get))
 			}
 			for _, name := range args {
 				found, _, err := get(name)
@@ -130,7 +130,7 @@ func prettyService(service swarm.Service, networks []string) string {
 	p.resources(spec.TaskTemplate.Resources)
 	p.lineIf(len(networks) > 0, "Networks: %s ", strings.Join(networks, " "))
 	p.endpoint(service)
-	return strings.TrimSuffix(p.String(), "\n")
+	return p.String()
 }
 
 func (p *page) placement(placement *swarm.Placement) {
@@ -249,7 +249,7 @@ func (p *page) endpoint(service swarm.Service) {
 		return
 	}
 	health := service.Spec.TaskTemplate.ContainerSpec.Healthcheck
-	p.line("Healthcheck:\n  Interval = %s\n  Retries = %d\n  StartPeriod =\t%s\n  Timeout =\t%s",
+	p.line(" Healthcheck:\n  Interval = %s\n  Retries = %d\n  StartPeriod =\t%s\n  Timeout =\t%s",
 		health.Interval, health.Retries, health.StartPeriod, health.Timeout)
 	p.lineIf(len(health.Test) > 0, "  Tests:")
 	for _, test := range health.Test {

@@ -70,7 +70,7 @@ func (s *session) sendUpdate(ctx context.Context, id, name string, options clien
 func (f *serviceFlags) onlyRollback() bool {
 	only := true
 	f.flags.Visit(func(flag *pflag.Flag) {
-		only = only && (flag.Name == "rollback" || flag.Name == "detach" || flag.Name == "quiet" || flag.Name == "host")
+		only = only && (flag.Name == "rollback" || flag.Name == "detach" || flag.Name == "quiet")
 	})
 	return only
 }

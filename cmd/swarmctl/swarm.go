@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -27,15 +29,17 @@ type swarmFlags struct {
 	snapshots uint64
 	interval  uint64
 	autolock  bool
+	external  externalCAs
 }
 
-func (f *swarmFlags) add(flags *pflag.FlagSet) {
+func (f *swarmFlags) add(flags *pflag.FlagSet, autolock string) {
 	flags.Int64Var(&f.history, "task-history-limit", 5, "Task history retention limit")
 	flags.DurationVar(&f.heartbeat, "dispatcher-heartbeat", 5*time.Second, "Dispatcher heartbeat period (ns|us|ms|s|m|h)")
 	flags.DurationVar(&f.expiry, "cert-expiry", 90*24*time.Hour, "Validity period for node certificates (ns|us|ms|s|m|h)")
 	flags.Uint64Var(&f.snapshots, "max-snapshots", 0, "Number of additional Raft snapshots to retain")
 	flags.Uint64Var(&f.interval, "snapshot-interval", 10000, "Number of log entries between Raft snapshots")
-	flags.BoolVar(&f.autolock, "autolock", false, "Enable manager autolocking (requiring an unlock key to start a stopped manager)")
+	flags.Var(&f.external, "external-ca", "Specifications of one or more certificate signing endpoints")
+	flags.BoolVar(&f.autolock, "autolock", false, autolock)
 }
 
 // merge writes the settings that were given into spec.
@@ -55,6 +59,9 @@ func (f *swarmFlags) merge(flags *pflag.FlagSet, spec *swarm.Spec) {
 	if flags.Changed("snapshot-interval") {
 		spec.Raft.SnapshotInterval = f.interval
 	}
+	if flags.Changed("external-ca") {
+		spec.CAConfig.ExternalCAs = f.external
+	}
 	if flags.Changed("autolock") {
 		spec.EncryptionConfig.AutoLockManagers = f.autolock
 	}
@@ -72,6 +79,7 @@ func newSwarmInit(s *session) *cobra.Command {
 		Short: "Initialize a swarm",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			options.DefaultAddrPool = []netip.Prefix{}
 			for _, p := range pools {
 				prefix, err := netip.ParsePrefix(p)
 				if err != nil {
@@ -79,11 +87,13 @@ func newSwarmInit(s *session) *cobra.Command {
 				}
 				options.DefaultAddrPool = append(options.DefaultAddrPool, prefix)
 			}
-			a, err := parseAvailability(availability)
-			if err != nil {
+			var err error
+			if options.Availability, err = givenAvailability(c.Flags(), availability); err != nil {
 				return err
 			}
-			options.Availability = a
+			if options.ListenAddr, err = withPort(options.ListenAddr); err != nil {
+				return err
+			}
 			settings.merge(c.Flags(), &options.Spec)
 			options.AutoLockManagers = settings.autolock
 			return swarmInit(c.Context(), s, options)
@@ -98,8 +108,28 @@ func newSwarmInit(s *session) *cobra.Command {
 	f.StringVar(&availability, "availability", "active", `Availability of the node ("active", "pause", "drain")`)
 	f.StringSliceVar(&pools, "default-addr-pool", nil, "default address pool in CIDR format")
 	f.Uint32Var(&options.SubnetSize, "default-addr-pool-mask-length", 24, "default address pool subnet mask length")
-	settings.add(f)
+	settings.add(f, "Enable manager autolocking (requiring an unlock key to start a stopped manager)")
 	return c
+}
+
+// givenAvailability is what --availability says; empty if it was not given.
+func givenAvailability(flags *pflag.FlagSet, word string) (swarm.NodeAvailability, error) {
+	if !flags.Changed("availability") {
+		return "", nil
+	}
+	return parseAvailability(word)
+}
+
+// withPort adds the swarm's port to an address without one.
+func withPort(address string) (string, error) {
+	const port = "2377"
+	switch _, _, err := net.SplitHostPort(address); {
+	case address == "":
+		return "", errors.New("invalid listen address: write it as <ip|interface>[:port]")
+	case err == nil:
+		return address, nil
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), port), nil
 }
 
 func parseAvailability(word string) (swarm.NodeAvailability, error) {
@@ -119,7 +149,10 @@ func swarmInit(ctx context.Context, s *session, options client.SwarmInitOptions)
 	if err := printJoin(ctx, s, made.NodeID, true, false); err != nil {
 		return err
 	}
-	s.print("To add a manager to this swarm, run 'swarmctl swarm join-token manager' and follow the instructions.\n\n")
+	s.print("To add a manager to this swarm, run 'swarmctl swarm join-token manager' and follow the instructions.\n")
+	if options.AutoLockManagers {
+		return s.showUnlockKey(ctx)
+	}
 	return nil
 }
 
@@ -158,11 +191,14 @@ func newSwarmJoin(s *session) *cobra.Command {
 		Short: "Join a swarm as a node and/or manager",
 		Args:  exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			a, err := parseAvailability(availability)
-			if err != nil {
+			var err error
+			if options.Availability, err = givenAvailability(c.Flags(), availability); err != nil {
 				return err
 			}
-			options.Availability, options.RemoteAddrs, options.JoinToken = a, args, token
+			if options.ListenAddr, err = withPort(options.ListenAddr); err != nil {
+				return err
+			}
+			options.RemoteAddrs, options.JoinToken = args, token
 			if _, err := s.client.SwarmJoin(c.Context(), options); err != nil {
 				return err
 			}
@@ -200,8 +236,12 @@ func newSwarmJoinToken(s *session) *cobra.Command {
 				return fmt.Errorf("unknown role %s", args[0])
 			}
 			ctx := c.Context()
+			cluster, err := s.client.SwarmInspect(ctx, client.SwarmInspectOptions{})
+			if err != nil {
+				return err
+			}
 			if rotate {
-				if err := rotateToken(ctx, s, worker, manager, quiet, args[0]); err != nil {
+				if cluster, err = rotateToken(ctx, s, cluster, worker, manager, quiet, args[0]); err != nil {
 					return err
 				}
 			}
@@ -211,10 +251,6 @@ func newSwarmJoinToken(s *session) *cobra.Command {
 					return err
 				}
 				return printJoin(ctx, s, info.Info.Swarm.NodeID, worker, manager)
-			}
-			cluster, err := s.client.SwarmInspect(ctx, client.SwarmInspectOptions{})
-			if err != nil {
-				return err
 			}
 			token := cluster.Swarm.JoinTokens.Worker
 			if manager {
@@ -229,18 +265,17 @@ func newSwarmJoinToken(s *session) *cobra.Command {
 	return c
 }
 
-func rotateToken(ctx context.Context, s *session, worker, manager, quiet bool, role string) error {
-	cluster, err := s.client.SwarmInspect(ctx, client.SwarmInspectOptions{})
-	if err != nil {
-		return err
-	}
-	_, err = s.client.SwarmUpdate(ctx, client.SwarmUpdateOptions{
+func rotateToken(ctx context.Context, s *session, cluster client.SwarmInspectResult, worker, manager, quiet bool, role string) (client.SwarmInspectResult, error) {
+	_, err := s.client.SwarmUpdate(ctx, client.SwarmUpdateOptions{
 		Version: cluster.Swarm.Version, Spec: cluster.Swarm.Spec, RotateWorkerToken: worker, RotateManagerToken: manager,
 	})
-	if err == nil && !quiet {
+	if err != nil {
+		return cluster, err
+	}
+	if !quiet {
 		s.print("Successfully rotated %s join token.\n\n", role)
 	}
-	return err
+	return s.client.SwarmInspect(ctx, client.SwarmInspectOptions{})
 }
 
 func newSwarmLeave(s *session) *cobra.Command {
@@ -276,40 +311,19 @@ func newSwarmUpdate(s *session) *cobra.Command {
 				return err
 			}
 			spec := cluster.Swarm.Spec
+			locked := spec.EncryptionConfig.AutoLockManagers
 			settings.merge(c.Flags(), &spec)
 			if _, err := s.client.SwarmUpdate(c.Context(), client.SwarmUpdateOptions{Version: cluster.Swarm.Version, Spec: spec}); err != nil {
 				return err
 			}
 			s.print("Swarm updated.\n")
-			return nil
-		},
-	}
-	settings.add(c.Flags())
-	return c
-}
-
-func newSwarmUnlockKey(s *session) *cobra.Command {
-	var quiet bool
-	c := &cobra.Command{
-		Use:   "unlock-key [OPTIONS]",
-		Short: "Manage the unlock key",
-		Args:  noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			key, err := s.client.SwarmGetUnlockKey(c.Context())
-			switch {
-			case err != nil:
-				return err
-			case key.Key == "":
-				return errors.New("no unlock key is set")
-			case quiet:
-				s.print("%s\n", key.Key)
-			default:
-				s.print("To unlock a swarm manager after it restarts, run the `swarmctl swarm unlock`\ncommand and provide the following key:\n\n    %s\n\n", key.Key)
+			if !locked && spec.EncryptionConfig.AutoLockManagers {
+				return s.showUnlockKey(c.Context())
 			}
 			return nil
 		},
 	}
-	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display token")
+	settings.add(c.Flags(), "Change manager autolocking setting (true|false)")
 	return c
 }
 
@@ -335,22 +349,6 @@ func newSwarmUnlock(s *session) *cobra.Command {
 			}
 			_, err = s.client.SwarmUnlock(c.Context(), client.SwarmUnlockOptions{Key: key})
 			return err
-		},
-	}
-}
-
-func newSwarmCA(s *session) *cobra.Command {
-	return &cobra.Command{
-		Use:   "ca",
-		Short: "Display the root CA",
-		Args:  noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cluster, err := s.client.SwarmInspect(c.Context(), client.SwarmInspectOptions{})
-			if err != nil {
-				return err
-			}
-			s.print("%s", cluster.Swarm.ClusterInfo.TLSInfo.TrustRoot)
-			return nil
 		},
 	}
 }

@@ -200,6 +200,7 @@ func newInspect(s *session) *cobra.Command {
 		ValidArgsFunction: s.completeContainers(true),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("type") && !slices.Contains(kinds, kind) {
+				slices.Sort(kinds)
 				return fmt.Errorf(`unknown type: "%s": must be one of "%s"`, kind, strings.Join(kinds, `", "`))
 			}
 			getters := s.getters(c.Context(), size)

@@ -41,6 +41,9 @@ type row map[string]any
 // FullHeader implements [formatter.SubContext]; listings carry their own.
 func (r row) FullHeader() any { return r }
 
+// MarshalJSON escapes as docker does, in "->" for example.
+func (r row) MarshalJSON() ([]byte, error) { return json.Marshal(map[string]any(r)) }
+
 // Label returns one label of the object, for templates: {{.Label "k"}}.
 func (r row) Label(key string) string {
 	labels, _ := r["Labels"].(string)
@@ -181,9 +184,17 @@ func inspect(s *session, names []string, format string, get getter) error {
 	return failed
 }
 
+// plainExit makes an error exit with 1, as docker does about services and nodes.
+func plainExit(err error) error {
+	if err == nil {
+		return nil
+	}
+	return exitError{1, err.Error()}
+}
+
 func execute(tmpl *template.Template, text *bytes.Buffer, value any, raw []byte) error {
 	var line bytes.Buffer
-	if value == nil || tmpl.Execute(&line, value) != nil {
+	if failed := tmpl.Execute(&line, value); failed != nil {
 		line.Reset()
 		decoder := json.NewDecoder(bytes.NewReader(raw))
 		decoder.UseNumber()
@@ -191,7 +202,7 @@ func execute(tmpl *template.Template, text *bytes.Buffer, value any, raw []byte)
 			return fmt.Errorf("unable to read inspect data: %w", err)
 		}
 		if err := tmpl.Option("missingkey=error").Execute(&line, value); err != nil {
-			return fmt.Errorf("template parsing error: %w", err)
+			return fmt.Errorf("template parsing error: %w", failed)
 		}
 	}
 	text.Write(line.Bytes())

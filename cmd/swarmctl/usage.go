@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,12 +49,14 @@ func aliases(c *cobra.Command) string {
 	return strings.Join(known, ", ")
 }
 
-// options formats flags for the width of the terminal.
-func options(flags *pflag.FlagSet) string {
+// options formats flags for the width of the terminal, if out is one.
+func options(out io.Writer, flags *pflag.FlagSet) string {
 	const narrowest, usual = 40, 80
 	width := usual
-	if w, _, err := term.GetSize(1); err == nil && w >= narrowest {
-		width = w
+	if screen := terminal(out); screen != nil {
+		if w, _, err := term.GetSize(int(screen.Fd())); err == nil && w >= narrowest {
+			width = w
+		}
 	}
 	return strings.TrimRight(flags.FlagUsagesWrapped(width-1), " \n")
 }
@@ -61,7 +64,9 @@ func options(flags *pflag.FlagSet) string {
 // dress gives the whole tree docker's help and docker's complaints.
 func dress(root *cobra.Command) {
 	cobra.AddTemplateFunc("aliases", aliases)
-	cobra.AddTemplateFunc("options", options)
+	cobra.AddTemplateFunc("options", func(flags *pflag.FlagSet) string { return options(root.OutOrStdout(), flags) })
+	root.PersistentFlags().BoolP("help", "h", false, "Print usage")
+	_ = root.PersistentFlags().MarkHidden("help")
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(`{{.UsageString}}`)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
