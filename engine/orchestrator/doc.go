@@ -16,7 +16,7 @@
 //
 // Who writes what: of a task, the orchestrator alone makes and deletes it and
 // writes Desired, Start, After, Failures and Rollout, and the state orphaned; of
-// a service, it writes Update and, to roll back, the spec and the template.
+// a service, it writes Update and, to roll back, the spec, the template and the ports.
 //
 // Not guaranteed: that an empty slot is filled (the scheduler says why not), or
 // that an update ends (a task may wait for a node for ever).

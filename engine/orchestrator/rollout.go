@@ -250,8 +250,11 @@ func (r *rollout) look(v *slot) {
 		return
 	}
 	delete(r.flying, v.ref.key)
-	if t != nil {
+	switch {
+	case t != nil:
 		r.watched[t.ID] = v.now.Add(r.config.Monitor)
+	case v.service != nil && v.stale(): // the new task was lost before it ran, the old one was kept
+		r.enqueue(v)
 	}
 	r.last = later(r.last, v.now.Add(r.config.Monitor))
 	if r.config.Delay > 0 {

@@ -19,7 +19,7 @@ import (
 //	node NAME [down] [up] [gone] [availability=A] [label=K:V] [memory=N]
 //	service NAME [options]        made or changed; options not given stay
 //	rollback NAME / remove NAME
-//	report TASK... state=STATE    agents say what became of tasks; web.1 is that slot's newest
+//	report TASK... state=STATE    agents say what became of tasks; web.1 is that slot's wanted one
 //	settle                        everybody does what is wanted, no time passes
 //	rest                          the same, and time passes until all is done
 //	tick DURATION

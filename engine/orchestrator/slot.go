@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -150,6 +151,9 @@ func (v *slot) settle(r *rollout) {
 	for _, d := range departures {
 		v.replace(d.task, d.why)
 	}
+	if len(departures) > 0 && !v.lively() {
+		v.hold(departures[len(departures)-1].task)
+	}
 }
 
 // replace makes a successor of a task that was shut down, if one is needed and
@@ -174,6 +178,17 @@ func (v *slot) replace(t *state.Task, why fate) {
 		how.rollout = t.Rollout && t.Ran == 0 && how.template == t.Template
 	}
 	v.succeed(how, delay)
+}
+
+// hold leaves the slot empty for good, if t may have no successor. The newest task
+// says so: what was made after t, and t has outlived, goes.
+func (v *slot) hold(t *state.Task) {
+	if policyOf(v.service, v.d.Template(t.Service, t.Template)).allows(t, v.tasks) {
+		return
+	}
+	for i := slices.Index(v.tasks, t) + 1; i < len(v.tasks); i++ {
+		v.tasks[i] = v.desire(v.tasks[i], state.TaskRemove)
+	}
 }
 
 // succeed makes the slot's next task. It waits for its delay, and for whatever

@@ -40,15 +40,21 @@ func newStorm(t *rapid.T) *storm {
 		t.Fatalf(format, args...)
 	}
 	s := &storm{world: w, t: t, history: rapid.Int64Range(-1, 3).Draw(t, "history"), lives: map[string]int{}, allowed: map[state.ServiceID]uint64{}}
-	w.change(func(d *state.Draft) {
-		c := state.Cluster{ID: "swarm"}
-		c.Spec.Orchestration.TaskHistoryRetentionLimit = &s.history
-		d.PutCluster(&c)
-	})
+	s.keep(s.history)
 	for _, id := range []state.NodeID{"n1", "n2", "n3"} {
 		s.putNode(id, state.NodeReady, swarm.NodeAvailabilityActive, "a")
 	}
 	return s
+}
+
+// keep sets how many tasks of a slot are kept.
+func (s *storm) keep(history int64) {
+	s.history = history
+	s.change(func(d *state.Draft) {
+		c := state.Cluster{ID: "swarm"}
+		c.Spec.Orchestration.TaskHistoryRetentionLimit = &history
+		d.PutCluster(&c)
+	})
 }
 
 func (s *storm) putNode(id state.NodeID, st state.NodeState, a swarm.NodeAvailability, zone string) {
@@ -64,6 +70,7 @@ func (s *storm) step() {
 	t := s.t
 	step := rapid.SampledFrom([]string{
 		"service", "service", "node", "remove", "rollback", "act", "act", "act", "fail", "fail", "advance", "elect",
+		"gone", "history", "clock",
 	}).Draw(t, "step")
 	s.log = append(s.log, "after "+step)
 	switch step {
@@ -90,6 +97,14 @@ func (s *storm) step() {
 		s.advance(rapid.SampledFrom([]time.Duration{time.Second, 7 * time.Second, time.Minute, 25 * time.Hour}).Draw(t, "by"))
 	case "elect":
 		s.elect()
+	case "gone":
+		s.change(func(d *state.Draft) {
+			d.DeleteNode(rapid.SampledFrom([]state.NodeID{"n1", "n2", "n3"}).Draw(t, "node"))
+		})
+	case "history":
+		s.keep(rapid.Int64Range(-1, 3).Draw(t, "history"))
+	case "clock": // somebody sets it
+		s.wall += state.Wall(time.Duration(rapid.IntRange(-100, 100).Draw(t, "minutes")) * time.Minute)
 	}
 	s.pass()
 	s.check()
@@ -196,17 +211,19 @@ func (s *storm) paced(d *state.Draft, v *state.Service) {
 		s.allowed[v.ID] = 1 << 32
 		return
 	}
-	moving := uint64(0)
+	moving, begun := uint64(0), uint64(0)
 	for t := range d.TasksOf(v.ID) {
-		if t.Rollout && wanted(t) && t.Template == v.Template && t.Status.State < state.TaskRunning {
-			moving++
+		if t.Rollout && wanted(t) && t.Status.State < state.TaskRunning {
+			if begun++; t.Template == v.Template {
+				moving++
+			}
 		}
 	}
 	most := max(s.allowed[v.ID], config.Parallelism)
 	if moving > most {
 		s.fail("%d slots of %s are being moved, %d may be", moving, v.ID, most)
 	}
-	s.allowed[v.ID] = max(config.Parallelism, moving)
+	s.allowed[v.ID] = max(config.Parallelism, begun)
 }
 
 // kept checks that no more history is kept than there may be.

@@ -295,12 +295,13 @@ func (w *world) told() string {
 	return out
 }
 
-// task finds a task by its name, or the newest one of a slot by the slot's, such
-// as web.1.
+// task finds a task by its name, or the one of a slot that is wanted, else the
+// newest, by the slot's, such as web.1.
 func (w *world) task(name string) *state.Task {
 	var found *state.Task
 	for t := range w.store.Draft().Tasks() {
-		if short, slot, _ := strings.Cut(w.name(t), " "); short == name || slot == name {
+		short, slot, _ := strings.Cut(w.name(t), " ")
+		if short == name || slot == name && (found == nil || wanted(t) || !wanted(found)) {
 			found = t
 		}
 	}
