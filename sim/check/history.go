@@ -198,7 +198,7 @@ func (h *History) ByLog() string {
 	}
 	for name, steps := range h.steps() {
 		for _, s := range steps {
-			if wrong := h.explain(name, s, written); wrong != "" {
+			if wrong := h.explain(name, s, written); wrong != "" && !vanished(s, steps, written) {
 				return fmt.Sprintf("operation %d of client %d, %s %s at %v, answered at %v: %s",
 					s.op.Number, s.op.Client, s.op.Kind, name, s.op.Called, s.op.Returned, wrong)
 			}
@@ -237,6 +237,23 @@ func (h *History) explain(name string, s step, written map[uint64]uint64) string
 		}
 	}
 	return fmt.Sprintf("no state between index %d and %d explains the answer", from, to)
+}
+
+// vanished reports whether a write may have left no trace: what is made, or
+// changed, and removed within one entry of the log shows in none. Of such a pair
+// the two must have been under way at the same time.
+func vanished(s step, steps []step, written map[uint64]uint64) bool {
+	if s.out != done || written[s.op.Number] != 0 {
+		return false
+	}
+	for _, o := range steps {
+		pair := s.kind != sim.Remove && o.kind == sim.Remove ||
+			s.kind == sim.Remove && o.kind == sim.Create && written[o.op.Number] == 0
+		if pair && (o.out == done || o.out == unknown) && o.op.Called <= s.op.Returned && (o.out == unknown || s.op.Called <= o.op.Returned) {
+			return true
+		}
+	}
+	return false
 }
 
 // fits reports whether a refusal or a reading is true of a state.
