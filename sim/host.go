@@ -103,6 +103,7 @@ func (h *Host) Start() {
 		return
 	}
 	h.life++
+	h.clock.thaw(h.w.now) // a machine that slept was switched off and on
 	h.engine = &engine.Node{}
 	h.due, h.upSince = 0, h.w.now
 	h.applying = nil

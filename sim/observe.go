@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // A ContainerObserver is an [Observer] that is told of the processes of
 // containers too, whether or not any daemon lives to hear of them.
@@ -131,5 +134,19 @@ func (w *World) ran(c *Container) {
 func (w *World) ended(c *Container) {
 	for _, o := range w.containerObservers {
 		o.Ended(c)
+	}
+}
+
+// Image says how containers of an image behave.
+func (w *World) Image(name string) Image { return w.images[name] }
+
+// Live yields the host's containers that run, by task.
+func (h *Host) Live() iter.Seq[*Container] {
+	return func(yield func(*Container) bool) {
+		for _, c := range h.Containers() {
+			if c.Running && !yield(c) {
+				return
+			}
+		}
 	}
 }

@@ -12,6 +12,10 @@ import (
 // not re-roll the rest.
 type Stream struct{ r *rand.Rand }
 
+// NewStream returns the stream of that name in a run of that seed, for what is
+// drawn before there is a world.
+func NewStream(seed uint64, name string) *Stream { return newStream(seed, name) }
+
 // newStream returns the stream of that name in a run of that seed.
 func newStream(seed uint64, name string) *Stream {
 	h := fnv.New64a()

@@ -1,15 +1,3 @@
-// Package check has the oracles of the simulator: what must never happen, and
-// what must in the end. Each is in a file of its own and named by the sentence
-// that it checks, with the number that the sentence has in the catalogue (S22,
-// L4, …).
-//
-// A [Checker] watches a world. It keeps a store of its own, to which it applies
-// the log once, so that every oracle sees each change with what was there before,
-// whoever applied it first. Oracles look at the world's truth (what containers
-// really run) as well as at the store.
-//
-// Not guaranteed: that a world which breaks no sentence is right; it has only not
-// been caught.
 package check
 
 import (
@@ -20,15 +8,16 @@ import (
 	"github.com/swarmd/swarmd/sim"
 )
 
-// An Oracle checks one sentence. It may implement any of [Committer], [Stepper],
-// [Sampler] and [Rester]; one that implements none checks nothing.
+// An Oracle checks one sentence. It may implement any of the interfaces below;
+// one that implements none checks nothing.
 type Oracle interface {
 	// Sentence is the number and the sentence: "S19 task states only move forward".
 	Sentence() string
 }
 
 // A Committer is told of every entry once, in log order, when the first host has
-// applied it. The checker's store has it applied.
+// applied it. The checker's store has it applied. The changes of an entry that was
+// decided on another state than it met are not there.
 type Committer interface {
 	Committed(c *Checker, index uint64, entry state.Entry, delta *state.Delta)
 }
@@ -36,6 +25,29 @@ type Committer interface {
 // A Stepper is told of every step of every engine.
 type Stepper interface {
 	Stepped(c *Checker, h *sim.Host, event engine.Event, step engine.Step)
+}
+
+// A Caller is told of the API calls that engines take in, and of their replies.
+type Caller interface {
+	Called(c *Checker, h *sim.Host, call engine.Called)
+	Replied(c *Checker, h *sim.Host, event engine.Event, reply engine.Reply)
+}
+
+// A Restorer is told when a manager has taken a snapshot in place of its state.
+type Restorer interface {
+	Restored(c *Checker, h *sim.Host, store *state.Store)
+}
+
+// A Runner is told of the processes of containers.
+type Runner interface {
+	Ran(c *Checker, x *sim.Container)
+	Ended(c *Checker, x *sim.Container)
+}
+
+// A Voter is told of the elections of the log.
+type Voter interface {
+	Voted(c *Checker, v sim.Vote)
+	Won(c *Checker, e sim.Election)
 }
 
 // A Sampler looks at the world now and then: after every change of a container or
@@ -58,38 +70,75 @@ type Checker struct {
 	World *sim.World
 	// Store is the replicated state after the last entry that any host applied.
 	Store *state.Store
+	// Core are the hosts that are well when the world is at rest; the others are
+	// broken for good. nil is all. See [Settle].
+	Core []*sim.Host
 
+	view     *state.Draft // of Store; nil when it has changed
 	oracles  []Oracle
 	commits  []Committer
 	steps    []Stepper
+	calls    []Caller
+	restores []Restorer
+	runs     []Runner
+	votes    []Voter
 	samples  []Sampler
-	hashes   map[uint64][16]byte // of the store after each entry
-	sampled  time.Duration
-	speaking Oracle
+
+	hashes  map[uint64][16]byte // of the store after each entry
+	leaders map[uint64]*sim.Host
+	skewed  bool // some clock was set or has not run true
+	sampled time.Duration
 }
 
 // Watch has oracles watch a world that has not run yet.
 func Watch(w *sim.World, oracles ...Oracle) *Checker {
-	c := &Checker{World: w, Store: state.NewStore(), oracles: oracles, hashes: map[uint64][16]byte{}}
+	c := &Checker{
+		World: w, Store: state.NewStore(), oracles: oracles,
+		hashes: map[uint64][16]byte{}, leaders: map[uint64]*sim.Host{},
+	}
 	for _, o := range oracles {
-		if x, ok := o.(Committer); ok {
-			c.commits = append(c.commits, x)
-		}
-		if x, ok := o.(Stepper); ok {
-			c.steps = append(c.steps, x)
-		}
-		if x, ok := o.(Sampler); ok {
-			c.samples = append(c.samples, x)
-		}
+		c.commits = enlist(c.commits, o)
+		c.steps = enlist(c.steps, o)
+		c.calls = enlist(c.calls, o)
+		c.restores = enlist(c.restores, o)
+		c.runs = enlist(c.runs, o)
+		c.votes = enlist(c.votes, o)
+		c.samples = enlist(c.samples, o)
 	}
 	w.Observe(c)
 	return c
+}
+
+// enlist adds the oracle to a list if it is one of its kind.
+func enlist[T any](list []T, o Oracle) []T {
+	if x, ok := o.(T); ok {
+		return append(list, x)
+	}
+	return list
 }
 
 // Violate says that an oracle's sentence was broken.
 func (c *Checker) Violate(o Oracle, format string, args ...any) {
 	c.World.Violate(o.Sentence(), format, args...)
 }
+
+// View is the replicated state, to be asked; it holds until the next entry.
+func (c *Checker) View() *state.Draft {
+	if c.view == nil {
+		c.view = c.Store.Draft()
+	}
+	return c.view
+}
+
+// Leader returns the host that was elected for a term, nil if none is known.
+func (c *Checker) Leader(term uint64) *sim.Host { return c.leaders[term] }
+
+// Skewed reports whether any clock has been set or run untrue so far: times that
+// one leader wrote down for the next mean less then.
+func (c *Checker) Skewed() bool { return c.skewed }
+
+// Skew says that a clock is about to be set, or not to run true.
+func (c *Checker) Skew() { c.skewed = true }
 
 // Stepped implements [sim.Observer].
 func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
@@ -98,9 +147,25 @@ func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
 	case engine.Committed:
 		c.committed(h, e)
 	case engine.Restored:
-		c.compare(h, e.Store.Index())
-	case engine.ContainerStarted, engine.ContainerExited, engine.ContainerRemoved, engine.ContainersFound, engine.Started, engine.Elected, engine.Deposed:
+		c.restored(h, e)
+	case engine.Called:
+		for _, o := range c.calls {
+			o.Called(c, h, e)
+		}
+	case engine.ClockAdjusted:
+		c.skewed = true
+	case engine.Elected:
+		c.leaders[e.Term] = h
 		look = true
+	case engine.ContainerStarted, engine.ContainerExited, engine.ContainerRemoved, engine.ContainersFound, engine.Started, engine.Deposed:
+		look = true
+	}
+	for _, f := range step.Effects {
+		if reply, ok := f.(engine.Reply); ok {
+			for _, o := range c.calls {
+				o.Replied(c, h, event, reply)
+			}
+		}
 	}
 	for _, o := range c.steps {
 		o.Stepped(c, h, event, step)
@@ -113,32 +178,70 @@ func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
 	}
 }
 
+// Ran implements [sim.ContainerObserver].
+func (c *Checker) Ran(x *sim.Container) {
+	for _, o := range c.runs {
+		o.Ran(c, x)
+	}
+}
+
+// Ended implements [sim.ContainerObserver].
+func (c *Checker) Ended(x *sim.Container) {
+	for _, o := range c.runs {
+		o.Ended(c, x)
+	}
+}
+
+// Voted implements [sim.LogObserver].
+func (c *Checker) Voted(v sim.Vote) {
+	for _, o := range c.votes {
+		o.Voted(c, v)
+	}
+}
+
+// Won implements [sim.LogObserver].
+func (c *Checker) Won(e sim.Election) {
+	for _, o := range c.votes {
+		o.Won(c, e)
+	}
+}
+
 // committed applies an entry to the checker's store, if it is news, and compares
 // the host's store with it.
 func (c *Checker) committed(h *sim.Host, e engine.Committed) {
 	if e.Index > c.Store.Index() {
-		entry := e.Entry
-		if entry.Base != c.Store.Index() {
-			entry.Changes = nil // decided on another state than it met
-		}
-		delta := c.Store.Apply(e.Index, entry.Changes)
-		c.hashes[e.Index] = c.Store.Hash()
-		for _, o := range c.commits {
-			o.Committed(c, e.Index, entry, &delta)
-		}
+		c.apply(e.Index, e.Entry)
 	}
-	c.compare(h, e.Index)
+	const sentence = "S4 every manager has the same state at the same index"
+	if want, ok := c.hashes[e.Index]; ok && differs(h.Store(), want) {
+		c.World.Violate(sentence, "%s has another state than the first manager that applied entry %d", h.Name, e.Index)
+	}
 }
 
-// compare holds a host's store, which has just come to an index, against what
-// every other had there.
-func (c *Checker) compare(h *sim.Host, index uint64) {
-	want, ok := c.hashes[index]
-	if have := h.Store(); ok && have != nil && have.Hash() != want {
-		c.World.Violate("S4 every manager has the same state at the same index",
-			"%s has another state than the first manager that applied entry %d", h.Name, index)
+// apply applies an entry, and tells who wants to know.
+func (c *Checker) apply(index uint64, entry state.Entry) {
+	if entry.Base != c.Store.Index() {
+		entry.Changes = nil
+	}
+	delta := c.Store.Apply(index, entry.Changes)
+	c.view = nil
+	c.hashes[index] = c.Store.Hash()
+	for _, o := range c.commits {
+		o.Committed(c, index, entry, &delta)
 	}
 }
+
+func (c *Checker) restored(h *sim.Host, e engine.Restored) {
+	const sentence = "S10 a snapshot is what the entries before it come to"
+	if want, ok := c.hashes[e.Store.Index()]; ok && differs(e.Store, want) {
+		c.World.Violate(sentence, "%s restored another state than managers had after entry %d", h.Name, e.Store.Index())
+	}
+	for _, o := range c.restores {
+		o.Restored(c, h, e.Store)
+	}
+}
+
+func differs(s *state.Store, want [16]byte) bool { return s != nil && s.Hash() != want }
 
 // AtRest has every oracle look that looks at rest. The caller has seen to it that
 // the world is at rest.
@@ -151,4 +254,17 @@ func (c *Checker) AtRest() {
 			x.AtRest(c)
 		}
 	}
+}
+
+// core reports whether a host is one of those that are well at rest.
+func (c *Checker) core(h *sim.Host) bool {
+	if c.Core == nil {
+		return true
+	}
+	for _, o := range c.Core {
+		if o == h {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,65 @@
+package check
+
+import (
+	"time"
+
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/sim"
+)
+
+// Bounds of a follower that was away.
+const (
+	catchUpMost  = 30 * time.Second
+	snapshotsMax = 2
+)
+
+// followersCatchUp looks at the logs of the core.
+type followersCatchUp struct {
+	settling bool
+	installs map[*sim.Host]int
+}
+
+// Sentence implements [Oracle].
+func (*followersCatchUp) Sentence() string {
+	return "L3 every follower within reach comes to have the leader's log, by few snapshots"
+}
+
+// Healed implements [Healer].
+func (o *followersCatchUp) Healed(c *Checker) {
+	o.settling = true
+	c.World.Until(catchUpMost, func() bool { return o.behind(c) == nil })
+	if h := o.behind(c); h != nil && len(c.World.Violations()) == 0 {
+		c.Violate(o, "%s has applied entry %d of %d, %v after it was healed", h.Name, h.Log().Delivered, c.Store.Index(), catchUpMost)
+	}
+}
+
+// behind returns a manager of the core that has not applied what any has.
+func (o *followersCatchUp) behind(c *Checker) *sim.Host {
+	for _, h := range c.World.Hosts {
+		if h.Manager && c.core(h) && (h.Store() == nil || h.Store().Index() < c.Store.Index()) {
+			return h
+		}
+	}
+	return nil
+}
+
+// Restored implements [Restorer]: a snapshot that a process begins with is its own.
+func (o *followersCatchUp) Restored(c *Checker, h *sim.Host, _ *state.Store) {
+	if !o.settling {
+		return
+	}
+	if o.installs == nil {
+		o.installs = map[*sim.Host]int{}
+	}
+	if o.installs[h]++; o.installs[h] > snapshotsMax+1 {
+		c.Violate(o, "%s has taken %d snapshots since it was healed", h.Name, o.installs[h])
+	}
+}
+
+// AtRest implements [Rester].
+func (o *followersCatchUp) AtRest(c *Checker) {
+	if h := o.behind(c); h != nil {
+		c.Violate(o, "%s has applied entry %d of %d at rest", h.Name, h.Log().Delivered, c.Store.Index())
+	}
+	o.settling = false
+}

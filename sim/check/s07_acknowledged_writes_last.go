@@ -1,0 +1,91 @@
+package check
+
+import (
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/sim"
+)
+
+// acknowledgedLast holds acknowledgements against the log.
+type acknowledgedLast struct {
+	writes  map[request]bool // calls that write and have not been answered
+	filled  map[uint64]bool  // entries that changed something
+	created map[string]bool  // services that were ever made
+	acked   uint64           // the last entry that was acknowledged to anybody
+}
+
+// A request is one API call of one host.
+type request struct {
+	host *sim.Host
+	id   engine.RequestID
+}
+
+// Sentence implements [Oracle].
+func (*acknowledgedLast) Sentence() string {
+	return "S7 every acknowledged write is committed, and every later leader has it"
+}
+
+// Committed implements [Committer].
+func (o *acknowledgedLast) Committed(_ *Checker, index uint64, entry state.Entry, delta *state.Delta) {
+	if len(entry.Changes) > 0 {
+		o.filled[index] = true
+	}
+	for _, s := range delta.Services {
+		if s.Before == nil && s.After != nil {
+			o.created[string(s.After.ID)] = true
+		}
+	}
+}
+
+// Called implements [Caller].
+func (o *acknowledgedLast) Called(_ *Checker, h *sim.Host, call engine.Called) {
+	if control.Writes(call.Call) {
+		o.writes[request{h, call.Request}] = true
+	}
+}
+
+// Replied implements [Caller].
+func (o *acknowledgedLast) Replied(c *Checker, h *sim.Host, event engine.Event, reply engine.Reply) {
+	r := request{h, reply.Request}
+	if !o.writes[r] {
+		return
+	}
+	delete(o.writes, r)
+	if _, failed := reply.Answer.(control.Failed); failed {
+		return
+	}
+	if _, passed := event.(engine.ForwardReturned); passed {
+		return // the leader has acknowledged it
+	}
+	e, ok := event.(engine.Committed)
+	if !ok || !o.filled[e.Index] {
+		c.Violate(o, "%s acknowledged a write with %T upon %T, which has committed nothing", h.Name, reply.Answer, event)
+		return
+	}
+	if made, ok := reply.Answer.(control.Created); ok && !o.created[made.ID] {
+		c.Violate(o, "%s says that %s was made, and nothing of it is in the log", h.Name, made.ID)
+	}
+	o.acked = max(o.acked, e.Index)
+}
+
+// Voted implements [Voter].
+func (*acknowledgedLast) Voted(*Checker, sim.Vote) {}
+
+// Won implements [Voter].
+func (o *acknowledgedLast) Won(c *Checker, e sim.Election) { o.judge(c, e.Leader.Name, e.Leader.Log()) }
+
+func (o *acknowledgedLast) judge(c *Checker, name string, log sim.LogView) {
+	if log.Last.Index < o.acked {
+		c.Violate(o, "%s was elected with a log that ends at %d; entry %d is acknowledged", name, log.Last.Index, o.acked)
+	}
+}
+
+// AtRest implements [Rester].
+func (o *acknowledgedLast) AtRest(c *Checker) {
+	for _, h := range c.World.Hosts {
+		if h.Manager && c.core(h) && h.Store() != nil && h.Store().Index() < o.acked {
+			c.Violate(o, "%s has applied entry %d at rest; %d is acknowledged", h.Name, h.Store().Index(), o.acked)
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package check
+
+import "github.com/swarmd/swarmd/engine/state"
+
+// placementHolds looks at every task when it is placed.
+type placementHolds struct{}
+
+// Sentence implements [Oracle].
+func (*placementHolds) Sentence() string {
+	return "S26 constraints, platform and replicas per node hold where a task is placed"
+}
+
+// Committed implements [Committer].
+func (o *placementHolds) Committed(c *Checker, index uint64, _ state.Entry, delta *state.Delta) {
+	for _, d := range delta.Tasks {
+		if !placed(d) {
+			continue
+		}
+		t, n, made := d.After, c.View().Node(d.After.Node), c.template(d.After)
+		if n == nil || made == nil || made.Spec.Placement == nil {
+			continue
+		}
+		if !state.Eligible(n, constraints(made)) {
+			c.Violate(o, "entry %d places task %s on %s, which does not satisfy %q", index, t.ID, n.Description.Hostname, made.Spec.Placement.Constraints)
+		}
+		if !platformFits(n, made) {
+			c.Violate(o, "entry %d places task %s on %s, whose platform is %v", index, t.ID, n.Description.Hostname, n.Description.Platform)
+		}
+		limit := made.Spec.Placement.MaxReplicas
+		if limit == 0 {
+			continue
+		}
+		have := uint64(0)
+		for x := range c.View().TasksOn(n.ID) {
+			if x.Service == t.Service && alive(x) && holding(x) {
+				have++
+			}
+		}
+		if have > limit {
+			c.Violate(o, "entry %d places task %s on %s, where its service then has %d tasks of %d", index, t.ID, n.Description.Hostname, have, limit)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package check
+
+import (
+	"slices"
+	"time"
+
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// restarts remembers how the tasks of every slot have ended, longer than the
+// swarm keeps them.
+type restarts struct {
+	ends map[tries][]time.Duration      // when tasks ended by themselves
+	born map[state.TaskID]time.Duration // of those that wait for their delay
+}
+
+// tries are the tasks of a slot that are made from one template, in one run of a
+// job.
+type tries struct {
+	slot      slotRef
+	template  uint64
+	iteration uint64
+}
+
+func triesOf(t *state.Task) tries { return tries{slotOf(t), t.Template, t.JobIteration} }
+
+// Sentence implements [Oracle].
+func (*restarts) Sentence() string {
+	return "S33 restarts respect the policy's condition, attempts, window and delay, whoever leads"
+}
+
+// Committed implements [Committer].
+func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *state.Delta) {
+	over := map[slotRef]*state.Task{} // what has ended by itself, and is told so by this entry
+	for _, d := range delta.Tasks {
+		switch t := d.After; {
+		case t == nil:
+			delete(o.born, d.Before.ID)
+		case d.Before != nil && d.Before.Desired == state.TaskReady && t.Desired != state.TaskReady:
+			o.began(c, index, t)
+		case t.Desired == state.TaskRemove && (d.Before == nil || d.Before.Desired != state.TaskRemove):
+			delete(o.ends, triesOf(t))
+		}
+		if t := d.After; t != nil && told(d) && selfEnded(t) && t.Desired == state.TaskShutdown {
+			over[slotOf(t)] = t
+			o.ends[triesOf(t)] = append(o.ends[triesOf(t)], c.World.Now())
+		}
+	}
+	for _, d := range delta.Tasks {
+		if t := d.After; t != nil && d.Before == nil && !t.Rollout {
+			if old := over[slotOf(t)]; old != nil && triesOf(old) == triesOf(t) {
+				o.judge(c, index, old, t)
+			}
+		}
+	}
+	for _, s := range delta.Services {
+		if s.After == nil {
+			for k := range o.ends {
+				if k.slot.service == s.Before.ID {
+					delete(o.ends, k)
+				}
+			}
+		}
+	}
+}
+
+// judge looks at a task that follows one of its slot which has ended by itself.
+func (o *restarts) judge(c *Checker, index uint64, old, t *state.Task) {
+	p := restartPolicyOf(c.template(t))
+	switch {
+	case p.condition == "none":
+		c.Violate(o, "entry %d restarts slot %v after %s, and the condition is none", index, t.SlotKey(), old.Status.State)
+	case old.Status.State == state.TaskComplete && (t.Job || p.condition == "on-failure"):
+		c.Violate(o, "entry %d restarts slot %v, whose task %s is complete", index, t.SlotKey(), old.ID)
+	}
+	ends := o.ends[triesOf(t)]
+	if p.window > 0 {
+		// Ends within the window, by a clock that may differ by a fifth.
+		since := c.World.Now() - p.window*8/10
+		ends = slices.Clone(ends)
+		ends = slices.DeleteFunc(ends, func(at time.Duration) bool { return at < since })
+	}
+	if p.attempts > 0 && uint64(len(ends)) > p.attempts && !(p.window > 0 && c.Skewed()) {
+		c.Violate(o, "entry %d restarts slot %v after %d ends; %d attempts are allowed", index, t.SlotKey(), len(ends), p.attempts)
+	}
+	if n := c.View().Node(old.Node); p.delay <= 0 || n != nil && isDrained(n) {
+		return
+	}
+	if t.Desired != state.TaskReady {
+		c.Violate(o, "entry %d restarts slot %v at once; the delay is %v", index, t.SlotKey(), p.delay)
+	}
+	o.born[t.ID] = c.World.Now()
+}
+
+// began looks at a task that waited for its delay, and waits no more.
+func (o *restarts) began(c *Checker, index uint64, t *state.Task) {
+	at, ok := o.born[t.ID]
+	delete(o.born, t.ID)
+	if !ok || !alive(t) || c.Skewed() {
+		return
+	}
+	p := restartPolicyOf(c.template(t))
+	if waited := c.World.Now() - at; waited < p.delay*8/10 {
+		c.Violate(o, "entry %d starts task %s after %v; the delay is %v", index, t.ID, waited, p.delay)
+	}
+}

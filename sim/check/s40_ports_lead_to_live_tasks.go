@@ -1,0 +1,86 @@
+package check
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/swarmd/swarmd/sim"
+)
+
+// staleBackendMost is how long a published port may lead to a container that has
+// ended: the event, a step, a plan, and its being carried out; and a survey where
+// the event was lost.
+const staleBackendMost = 20 * time.Second
+
+// portsLead looks, some time after a container has ended, at whether a port of its
+// node leads to it still.
+type portsLead struct{ due []deadEnd }
+
+type deadEnd struct {
+	at time.Duration
+	x  *sim.Container
+}
+
+// Sentence implements [Oracle].
+func (*portsLead) Sentence() string { return "S40 published ports lead to tasks that run" }
+
+// Ran implements [Runner].
+func (*portsLead) Ran(*Checker, *sim.Container) {}
+
+// Ended implements [Runner].
+func (o *portsLead) Ended(c *Checker, x *sim.Container) {
+	if backend(x.Host, x.Address) {
+		o.due = append(o.due, deadEnd{c.World.Now() + staleBackendMost, x})
+	}
+}
+
+// Sampled implements [Sampler].
+func (o *portsLead) Sampled(c *Checker) {
+	now := c.World.Now()
+	for len(o.due) > 0 && o.due[0].at <= now {
+		d := o.due[0]
+		o.due = o.due[1:]
+		h := d.x.Host
+		switch {
+		case !backend(h, d.x.Address), taken(h, d.x.Address):
+		case !h.Up() || h.UpSince() > d.at-staleBackendMost: // it has not had the time
+			o.due = append(o.due, deadEnd{now + staleBackendMost, d.x})
+		default:
+			c.Violate(o, "a port of %s leads to %s, whose container, of task %s, ended %v ago", h.Name, d.x.Address, d.x.Task, now-d.x.Ended)
+		}
+	}
+}
+
+// AtRest implements [Rester]: every backend is a container that runs.
+func (o *portsLead) AtRest(c *Checker) {
+	for _, h := range c.World.Hosts {
+		if !c.core(h) {
+			continue
+		}
+		for _, p := range h.Plan().Published {
+			for _, b := range p.Backends {
+				if !taken(h, b.Address) {
+					c.Violate(o, "port %d of %s leads to %s, where nothing runs", p.Port, h.Name, b.Address)
+				}
+			}
+		}
+	}
+}
+
+// backend reports whether a port of the host leads to an address.
+func backend(h *sim.Host, to netip.Addr) bool {
+	for _, p := range h.Plan().Published {
+		for _, b := range p.Backends {
+			if b.Address == to {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// taken reports whether a container that runs on the host has the address.
+func taken(h *sim.Host, address netip.Addr) bool {
+	return slices.ContainsFunc(slices.Collect(h.Live()), func(x *sim.Container) bool { return x.Address == address })
+}
