@@ -70,6 +70,9 @@ func (r *Runtime) baseProcess(ctx context.Context, i *instance) (specs.Process, 
 // runExec runs a process in a container until it has ended and what it wrote has
 // been copied. started is called with its pid. When ctx ends it is killed.
 func (r *Runtime) runExec(ctx context.Context, i *instance, id string, process specs.Process, s streams, started func(pid int)) (code int, err error) {
+	if s.consoleSize != nil && process.Terminal {
+		process.ConsoleSize = &specs.Box{Height: s.consoleSize[0], Width: s.consoleSize[1]}
+	}
 	encoded, err := typeurl.MarshalAnyToProto(&process)
 	if err != nil {
 		return 0, fmt.Errorf("cannot encode the process: %w", err)
@@ -104,9 +107,6 @@ func (r *Runtime) runExec(ctx context.Context, i *instance, id string, process s
 	if err != nil {
 		pipes.Cancel()
 		return startCode(err), native(err)
-	}
-	if s.consoleSize != nil && process.Terminal {
-		_ = r.resizeExec(ctx, i, id, s.consoleSize[0], s.consoleSize[1])
 	}
 	started(int(response.Pid))
 	code, err = r.awaitExec(ctx, i, id)

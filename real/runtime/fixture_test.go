@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine"
@@ -215,7 +217,7 @@ func task(label string, spec swarm.ContainerSpec) agent.Container {
 	}
 	id := state.TaskID(fmt.Sprintf("%025d", n))
 	return agent.Container{
-		Task: id, ID: fmt.Sprintf("%064x", 0xabcdef0000+n), Name: label + ".1." + string(id), Spec: spec,
+		Task: id, ID: fmt.Sprintf("%x", sha256.Sum256([]byte(id))), Name: label + ".1." + string(id), Spec: spec,
 		Labels: map[string]string{"com.docker.swarm.task.id": string(id), "kind": "test"},
 	}
 }
@@ -435,4 +437,13 @@ func (s *shop) sell(t testing.TB, ref string, img v1.Image) string {
 		t.Fatal(err)
 	}
 	return full
+}
+
+func contextFor(t testing.TB) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+}
+
+func execRequest(command ...string) container.ExecCreateRequest {
+	return container.ExecCreateRequest{AttachStdout: true, AttachStderr: true, Cmd: command}
 }

@@ -31,9 +31,9 @@ type imageInfo struct {
 	manifest ocispec.Descriptor
 	id       digest.Digest // of the configuration
 	spec     dockerspec.DockerOCIImage
-	chain    string   // of the top snapshot
-	chains   []string // of every layer's snapshot, bottom first
-	layers   int64    // bytes, as compressed
+	chain    string               // of the top snapshot
+	chains   []string             // of every layer's snapshot, bottom first
+	blobs    []ocispec.Descriptor // the layers as they come
 }
 
 // A localImage is an image on this node, by one of its names.
@@ -83,7 +83,7 @@ func (r *Runtime) info(ctx context.Context, target ocispec.Descriptor) (*imageIn
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the manifest of image %s: %w", target.Digest, err)
 	}
-	info := &imageInfo{target: target, manifest: descriptor, id: manifest.Config.Digest}
+	info := &imageInfo{target: target, manifest: descriptor, id: manifest.Config.Digest, blobs: manifest.Layers}
 	if err := readJSON(ctx, store, manifest.Config, &info.spec); err != nil {
 		return nil, fmt.Errorf("cannot read the configuration of image %s: %w", target.Digest, err)
 	}
@@ -94,9 +94,6 @@ func (r *Runtime) info(ctx context.Context, target ocispec.Descriptor) (*imageIn
 		info.chains = append(info.chains, identity.ChainID(info.spec.RootFS.DiffIDs[:i+1]).String())
 	}
 	info.chain = info.chains[len(info.chains)-1]
-	for _, l := range manifest.Layers {
-		info.layers += l.Size
-	}
 	r.images.put(info)
 	return info, nil
 }

@@ -100,7 +100,7 @@ func (r *Runtime) size(ctx context.Context, info *imageInfo) int64 {
 		if !known {
 			usage, err := r.client.SnapshotService(r.host.snapshotter).Usage(ctx, chain)
 			if err != nil {
-				return info.layers // it was not unpacked
+				return info.compressed() // it was not unpacked
 			}
 			n = usage.Size
 			r.images.mu.Lock()
@@ -111,6 +111,15 @@ func (r *Runtime) size(ctx context.Context, info *imageInfo) int64 {
 			r.images.mu.Unlock()
 		}
 		sum += n
+	}
+	return sum
+}
+
+// compressed is what the layers take as they come, in bytes.
+func (info *imageInfo) compressed() int64 {
+	var sum int64
+	for _, d := range info.blobs {
+		sum += d.Size
 	}
 	return sum
 }

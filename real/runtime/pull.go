@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -174,7 +175,6 @@ func (r *Runtime) fly(ctx context.Context, request pullRequest, f *flight) error
 		}
 		return pullFailure(name, err)
 	}
-	r.images.forget(target.Digest)
 	f.say(jsonstream.Message{Status: "Digest: " + target.Digest.String()})
 	f.say(jsonstream.Message{Status: "Status: Downloaded newer image for " + name.familiar()})
 	r.tellImage(events.ActionPull, name.familiar(), name.familiar())
@@ -235,7 +235,12 @@ func (r *Runtime) fetch(ctx context.Context, name imageName, target ocispec.Desc
 	if err != nil {
 		return err
 	}
-	p.end()
+	r.images.forget(target.Digest)
+	info, err := r.info(ctx, target)
+	if err != nil {
+		return err
+	}
+	p.end(info.blobs)
 	return nil
 }
 
@@ -309,10 +314,16 @@ func (p *progress) look(ctx context.Context) {
 	}
 }
 
-// end tells that everything is there.
-func (p *progress) end() {
+// end tells that everything is there. Layers that were here before, the pull did
+// not come upon.
+func (p *progress) end(all []ocispec.Descriptor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, d := range all {
+		if !slices.ContainsFunc(p.layers, func(l *layer) bool { return l.descriptor.Digest == d.Digest }) {
+			p.say(d, "Already exists", nil)
+		}
+	}
 	for _, l := range p.layers {
 		if !l.done {
 			p.say(l.descriptor, "Download complete", nil)

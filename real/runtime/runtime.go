@@ -14,6 +14,7 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/log"
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/state"
@@ -105,6 +106,8 @@ type Runtime struct {
 // containers of ours that are there, and posts them as [engine.ContainersFound]
 // before it returns. ctx bounds only the start.
 func Start(ctx context.Context, config Config) (*Runtime, error) {
+	// What containerd's client logs by itself are errors that it returns as well.
+	_ = log.SetLevel("panic") // which it knows
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}

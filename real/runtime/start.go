@@ -2,11 +2,9 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/real/runtime/logwriter"
 )
 
 // start runs a created container and returns its pid. What has been started,
@@ -66,12 +65,20 @@ func (r *Runtime) launch(ctx context.Context, i *instance) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
+	outputs, err := r.openOutputs(i)
+	if err != nil {
+		return 0, err
+	}
+	defer closeFiles(outputs)
 	service := r.client.TaskService()
 	made, err := service.Create(ctx, request)
 	if errdefs.IsAlreadyExists(native(err)) {
-		return r.launchOn(ctx, i)
+		return r.launchOn(ctx, i, outputs)
 	}
 	if err != nil {
+		return 0, err
+	}
+	if err := r.startLogWriter(i, outputs); err != nil {
 		return 0, err
 	}
 	if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: i.id()}); err != nil {
@@ -81,13 +88,16 @@ func (r *Runtime) launch(ctx context.Context, i *instance) (uint32, error) {
 }
 
 // launchOn goes on with a task that an attempt before this one has made.
-func (r *Runtime) launchOn(ctx context.Context, i *instance) (uint32, error) {
+func (r *Runtime) launchOn(ctx context.Context, i *instance, outputs []*os.File) (uint32, error) {
 	service := r.client.TaskService()
 	got, err := service.Get(ctx, &tasks.GetRequest{ContainerID: i.id()})
 	if err != nil {
 		return 0, err
 	}
 	if got.Process.Status == tasktypes.Status_CREATED {
+		if err := r.startLogWriter(i, outputs); err != nil {
+			return 0, err
+		}
 		if _, err := service.Start(ctx, &tasks.StartRequest{ContainerID: i.id()}); err != nil {
 			return 0, err
 		}
@@ -101,7 +111,16 @@ func (r *Runtime) taskRequest(i *instance, rootfs []mount.Mount) (*tasks.CreateT
 		Rootfs:      mount.ToProto(rootfs),
 		Terminal:    i.record.Container.Spec.TTY,
 	}
-	if i.record.LogDriver != "none" {
+	switch {
+	case i.record.Container.Spec.OpenStdin && !request.Terminal:
+		// The shim gives a stdin only where all streams are FIFOs. One without a
+		// writer but the shim is a stdin that stays open and is silent.
+		c, err := r.makeFIFOs(i)
+		if err != nil {
+			return nil, err
+		}
+		request.Stdin, request.Stdout, request.Stderr = c.stdin, c.stdout, c.stderr
+	case i.record.LogDriver != logwriter.None:
 		address := url.URL{Scheme: "binary", Path: r.config.LoggerBinary[0]}
 		key := r.logConfigPath(i.id())
 		if len(r.config.LoggerBinary) == 2 {
@@ -112,13 +131,6 @@ func (r *Runtime) taskRequest(i *instance, rootfs []mount.Mount) (*tasks.CreateT
 		request.Stdout = address.String()
 		if !request.Terminal {
 			request.Stderr = request.Stdout
-		}
-	}
-	if i.record.Container.Spec.OpenStdin && !request.Terminal {
-		// A FIFO without a writer is a stdin that stays open and is silent.
-		request.Stdin = filepath.Join(r.runDir(i.id()), "stdin")
-		if err := unix.Mkfifo(request.Stdin, 0o600); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("cannot make the container's stdin: %w", err)
 		}
 	}
 	return request, nil

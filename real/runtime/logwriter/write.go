@@ -2,6 +2,7 @@ package logwriter
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -129,13 +130,45 @@ func (w *writer) copy(stream io.Reader, isStderr bool) {
 	}
 }
 
-// append writes whole records. What cannot be written is lost.
+// append writes whole records, into as many files as they need. What cannot be
+// written is lost.
 func (w *writer) append(records []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.config.SizeMax > 0 && w.size > 0 && w.size+int64(len(records)) > w.config.SizeMax {
-		w.rotate()
+	for len(records) > 0 {
+		part := records
+		if limit := w.config.SizeMax; limit > 0 {
+			part = fitting(records, limit-w.size)
+			if part == nil && w.size > 0 {
+				w.rotate()
+				part = fitting(records, limit)
+			}
+			if part == nil { // one record is larger than a file may be
+				part = records[:bytes.IndexByte(records, '\n')+1]
+			}
+		}
+		w.write(part)
+		records = records[len(part):]
 	}
+}
+
+// fitting is the beginning of records that has at most room bytes, nil if the
+// first record has more.
+func fitting(records []byte, room int64) []byte {
+	if int64(len(records)) <= room {
+		return records
+	}
+	if room <= 0 {
+		return nil
+	}
+	end := bytes.LastIndexByte(records[:room], '\n') + 1
+	if end == 0 {
+		return nil
+	}
+	return records[:end]
+}
+
+func (w *writer) write(records []byte) {
 	n, err := w.file.Write(records)
 	w.size += int64(n)
 	if err != nil && n > 0 {

@@ -1,0 +1,135 @@
+package runtime
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/agent"
+)
+
+// found is what was found of a container after a restart.
+func (h *testHost) foundAgain(t *testing.T, c agent.Container) agent.Found {
+	t.Helper()
+	e := await(t, h, func(engine.ContainersFound) bool { return true })
+	for _, f := range e.Containers {
+		if f.Task == c.Task {
+			return f
+		}
+	}
+	t.Fatalf("container %s was not found", c.Name)
+	return agent.Found{}
+}
+
+// drain forgets what was found before.
+func (h *testHost) drain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = nil
+}
+
+// The runtime restarts under a container, which goes on with the same process,
+// log and record.
+func restarts(t *testing.T, h *testHost) {
+	c := task("lives", swarm.ContainerSpec{Command: sh("echo one; while ! test -e /tmp/go; do sleep 0.05; done; echo two; sleep 600")})
+	pid := h.run(t, c)
+	h.awaitLog(t, c, "one")
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.drain()
+	h.start(t)
+	f := h.foundAgain(t, c)
+	if !f.Running || f.PID != pid || f.ID != c.ID || f.Labels["kind"] != "test" {
+		t.Errorf("found is %+v, want it running with pid %d", f, pid)
+	}
+	if out, errs, code := h.execute(t, c, execRequest("touch", "/tmp/go"), nil); code != 0 {
+		t.Errorf("exec after the restart: %q, %q, code %d", out, errs, code)
+	}
+	h.awaitLog(t, c, "two")
+	h.StopContainer(engine.StopContainer{Stop: agent.Stop{Task: c.Task, Signal: "SIGKILL"}})
+	if e := h.awaitExit(t, c); e.Code != 137 {
+		t.Errorf("exited with %+v, want code 137", e)
+	}
+	h.gone(t, c)
+}
+
+// A container that ends while the runtime is away is found with its code.
+func away(t *testing.T, h *testHost) {
+	c := task("ends", swarm.ContainerSpec{Command: sh("while ! test -e /tmp/go; do sleep 0.02; done; exit 17")})
+	pid := h.run(t, c)
+	waiting := task("waits", swarm.ContainerSpec{Command: []string{"sleep", "600"}})
+	h.make(t, waiting)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/root/tmp/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	awaitGone(t, pid)
+	h.drain()
+	h.start(t)
+	f := h.foundAgain(t, c)
+	if f.Running || !f.Started || f.ExitCode != 17 || time.Since(f.Finished.Time()) > time.Hour {
+		t.Errorf("found is %+v, want it ended with code 17", f)
+	}
+	// One that was only created can still be started.
+	h.StartContainer(engine.StartContainer{Start: agent.Start{Task: waiting.Task}})
+	if e := await(t, h, func(e engine.ContainerStarted) bool { return e.Task == waiting.Task }); e.Err != nil {
+		t.Error(e.Err)
+	}
+	h.gone(t, waiting)
+	h.awaitExit(t, waiting)
+	h.gone(t, c)
+}
+
+// awaitGone waits until a process has ended.
+func awaitGone(t *testing.T, pid int) {
+	t.Helper()
+	ctx, cancel := contextFor(t)
+	defer cancel()
+	if !awaitExit(ctx, pid) {
+		t.Fatalf("process %d does not end", pid)
+	}
+}
+
+// containerd is killed; it is started again, containers live on, and what ended
+// meanwhile is noticed.
+func containerdDies(t *testing.T, h *testHost) {
+	lives := task("lives", swarm.ContainerSpec{Command: []string{"sleep", "600"}})
+	ends := task("ends", swarm.ContainerSpec{Command: sh("while ! test -e /tmp/go; do sleep 0.02; done; exit 21")})
+	pid := h.run(t, lives)
+	ending := h.run(t, ends)
+	h.drain()
+	text, err := os.ReadFile(filepath.Join(h.config.State, "containerd", "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	containerd, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(containerd, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitGone(t, containerd)
+	if err := os.WriteFile("/proc/"+strconv.Itoa(ending)+"/root/tmp/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if f := h.foundAgain(t, lives); !f.Running || f.PID != pid {
+		t.Errorf("found is %+v, want it running with pid %d", f, pid)
+	}
+	if e := h.awaitExit(t, ends); e.Code != 21 {
+		t.Errorf("exited with %+v, want code 21", e)
+	}
+	h.gone(t, ends)
+	h.gone(t, lives)
+	h.awaitExit(t, lives)
+}
