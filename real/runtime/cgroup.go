@@ -2,12 +2,15 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
 )
 
 // cgroupRoot is where the kernel's control groups are.
@@ -52,9 +55,10 @@ func keyedNumber(path, key string) uint64 {
 	return 0
 }
 
-// sweep removes directories of containers that are not there any more, and of
-// control groups that are empty.
-func (r *Runtime) sweep(context.Context) {
+// sweep removes directories and snapshots of containers that are not there any
+// more, and control groups that are empty.
+func (r *Runtime) sweep(ctx context.Context) {
+	r.sweepSnapshots(ctx)
 	for _, dir := range []string{filepath.Join(r.config.Root, "containers"), filepath.Join(r.config.State, "containers")} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -73,6 +77,26 @@ func (r *Runtime) sweep(context.Context) {
 		}
 	}
 	r.sweepCgroups()
+}
+
+// sweepSnapshots removes the snapshots of creations that were cut short.
+func (r *Runtime) sweepSnapshots(ctx context.Context) {
+	service := r.client.SnapshotService(r.host.snapshotter)
+	var orphans []string
+	err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.byID[info.Labels[snapshotLabel]] == nil {
+			orphans = append(orphans, info.Name)
+		}
+		return nil
+	}, "labels."+snapshotLabel)
+	for _, name := range orphans {
+		err = errors.Join(err, service.Remove(ctx, name))
+	}
+	if err != nil {
+		r.log.Warn("snapshots that no container has cannot be removed", "error", err)
+	}
 }
 
 // sweepCgroups removes our empty control groups; the kernel refuses for others.

@@ -35,7 +35,7 @@ func TestContainers(t *testing.T) {
 	type story func(*testing.T, *testHost)
 	for name, alone := range map[string]story{
 		"runtime restarts": restarts, "runtime is away when a container ends": away,
-		"containerd dies": containerdDies, "image meant by a tag": retag,
+		"containerd dies": containerdDies, "runtime is killed": killed, "image meant by a tag": retag,
 	} {
 		t.Run(name, func(t *testing.T) { alone(t, h) })
 	}
@@ -43,7 +43,7 @@ func TestContainers(t *testing.T) {
 		"options": inside, "lifecycle": lifecycle, "twice": twice, "refusals": refusals, "stop": stops, "out of memory": outOfMemory,
 		"wait": waits, "volumes": volumes, "seeded volume": seeded, "exec": execs, "exec terminal": execTerminal,
 		"health": health, "rotation": rotation, "open stdin": openStdin, "inspection": inspection, "events": happenings,
-		"registry": pulls, "archives": archives, "numbers": numbers,
+		"registry": pulls, "registry that is silent": silent, "image volumes": imageVolumes, "archives": archives, "numbers": numbers,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); shared(t, h) })
 	}
@@ -267,6 +267,25 @@ func seeded(t *testing.T, h *testHost) {
 		h.gone(t, described)
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("the volume is still there: %v", err)
+		}
+	}
+}
+
+// The volumes that an image asks for are made, filled, and go with the container.
+func imageVolumes(t *testing.T, h *testHost) {
+	h.load(t, "volume:1", imageOf(t, v1.Config{Volumes: map[string]struct{}{"/data": {}, "/new/place": {}}}))
+	c := task("volumes", swarm.ContainerSpec{Image: "volume:1", ReadOnly: true, Command: sh("cat /data/seed; echo x >/new/place/y && echo written")})
+	if got := h.said(t, c); got != "from the image\nwritten\n" {
+		t.Errorf("it says %q", got)
+	}
+	i, err := h.find(c.Name)
+	if err != nil || len(i.record.Anonymous) != 2 || len(i.record.Mounts) != 2 {
+		t.Fatalf("the volumes are %v, %v", i.record.Anonymous, err)
+	}
+	h.gone(t, c)
+	for _, name := range i.record.Anonymous {
+		if _, err := os.Stat(h.volumeRoot(name)); !os.IsNotExist(err) {
+			t.Errorf("volume %s is still there: %v", name, err)
 		}
 	}
 }

@@ -50,6 +50,7 @@ func (r *Runtime) create(ctx context.Context, c agent.Container) (*container.Hea
 	i := newInstance(rec)
 	i.op.Lock()
 	defer i.op.Unlock()
+	r.holdVolumes(i, 1)
 	err = r.retry(ctx, func(ctx context.Context) error { return r.build(ctx, i, image) })
 	if err != nil {
 		r.undoCreate(i)
@@ -57,6 +58,7 @@ func (r *Runtime) create(ctx context.Context, c agent.Container) (*container.Hea
 	}
 	r.keepLife(i, life{})
 	r.add(i)
+	r.holdVolumes(i, -1)
 	r.tell(i, events.ActionCreate, nil)
 	return i.record.ImageHealth, nil
 }
@@ -68,6 +70,12 @@ func checkContainer(c agent.Container) error {
 	}
 	if len(c.Name) > nameLengthMax || c.Task == "" {
 		return invalidf("the container's name has %d bytes, at most %d are possible, and it must have a task", len(c.Name), nameLengthMax)
+	}
+	if len(c.Spec.Secrets)+len(c.Spec.Configs) > 0 {
+		return unsupportedf("secrets and configs cannot be given to containers on this node")
+	}
+	if !c.Spec.Isolation.IsDefault() {
+		return invalidf("invalid isolation %q: only \"default\" is possible on Linux", c.Spec.Isolation)
 	}
 	return nil
 }
@@ -278,6 +286,7 @@ func (r *Runtime) undoCreate(i *instance) {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	err := r.erase(ctx, &i.record)
+	r.holdVolumes(i, -1)
 	r.releaseVolumes(i)
 	for _, name := range i.record.Anonymous {
 		err = errors.Join(err, r.removeVolume(name))

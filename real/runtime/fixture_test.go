@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -50,6 +51,8 @@ func TestMain(m *testing.M) {
 			os.Exit(logwriter.Run(os.Args[2:]))
 		case initArgument:
 			os.Exit(RunInit(os.Args[2:], os.Stderr))
+		case victimArgument:
+			runVictim(os.Args[2])
 		}
 	}
 	os.Exit(m.Run())
@@ -98,19 +101,23 @@ func startHost(t testing.TB) *testHost {
 		t.Fatal(err)
 	}
 	h := &testHost{more: make(chan struct{})}
-	var output io.Writer = io.Discard
-	if testing.Verbose() {
-		output = os.Stderr
-	}
-	h.config = Config{
-		Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"), Namespace: filepath.Base(dir),
-		LoggerBinary: []string{self, logWriterArgument}, InitBinary: []string{self, initArgument},
-		Logger: slog.New(slog.NewTextHandler(output, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Post:   h.post,
-	}
+	h.config = configOf(dir, self)
+	h.config.Post = h.post
 	h.start(t)
 	t.Cleanup(func() { h.end(t, dir) })
 	return h
+}
+
+func configOf(dir, self string) Config {
+	var output io.Writer = io.Discard
+	if flag.Parsed() && testing.Verbose() {
+		output = os.Stderr
+	}
+	return Config{
+		Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"), Namespace: filepath.Base(dir),
+		LoggerBinary: []string{self, logWriterArgument}, InitBinary: []string{self, initArgument},
+		Logger: slog.New(slog.NewTextHandler(output, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
 }
 
 func (h *testHost) start(t testing.TB) {

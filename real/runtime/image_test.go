@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -142,6 +144,29 @@ func (s *shop) credentials(t *testing.T, h *testHost) {
 	good.Password = "wrong"
 	if _, err := h.Local().Login(t.Context(), good); !errdefs.IsUnauthorized(err) {
 		t.Errorf("login with a wrong password: %v", err)
+	}
+}
+
+// A registry that does not answer is not waited for long where the image is
+// here, and not at all the next time.
+func silent(t *testing.T, h *testHost) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ref := listener.Addr().String() + "/here:1"
+	h.load(t, ref, imageOf(t, v1.Config{Labels: map[string]string{"n": "silent"}}))
+	began := time.Now()
+	if err := h.pullFor(t, ref, ""); err != nil {
+		t.Error(err)
+	}
+	first := time.Since(began)
+	if err := h.pullFor(t, ref, ""); err != nil {
+		t.Error(err)
+	}
+	if again := time.Since(began) - first; first > 2*resolveTimeoutLocal || again > first/2 {
+		t.Errorf("it took %s, then %s", first, again)
 	}
 }
 

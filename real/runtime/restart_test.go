@@ -1,7 +1,12 @@
 package runtime
 
 import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -61,6 +66,99 @@ func restarts(t *testing.T, h *testHost) {
 	h.gone(t, c)
 }
 
+// victimArgument makes the test's program a runtime that is to be killed.
+const victimArgument = "victim"
+
+// runVictim starts a runtime and a container, says its pid, and waits for its end.
+func runVictim(dir string) {
+	h := &testHost{more: make(chan struct{})}
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	h.config = configOf(dir, self)
+	h.config.Post = h.post
+	if h.Runtime, err = Start(context.Background(), h.config); err != nil {
+		panic(err)
+	}
+	c := victimTask()
+	if _, err := h.create(h.ctx, c); err != nil {
+		panic(err)
+	}
+	pid, err := h.Runtime.start(h.ctx, h.instance(c.Task), c.Task)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(pid)
+	select {}
+}
+
+func victimTask() agent.Container {
+	c := task("victim", swarm.ContainerSpec{Command: sh("while ! test -e /tmp/go; do sleep 0.02; done; echo survived; exit 11")})
+	c.Task = "victim00000000000000000000"
+	c.ID = fmt.Sprintf("%x", sha256.Sum256([]byte(c.Task)))
+	return c
+}
+
+// The runtime's process is killed, nothing else: the next one adopts containerd,
+// and the container goes on with its log.
+func killed(t *testing.T, h *testHost) {
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := exec.CommandContext(context.WithoutCancel(t.Context()), self, victimArgument, filepath.Dir(h.config.Root))
+	victim.Stderr = os.Stderr
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Fscanln(out, &pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(victim.Process.Kill(), victim.Wait()); err == nil {
+		t.Error("the victim ended by itself")
+	}
+	before := h.containerdPID(t)
+	h.drain()
+	h.start(t)
+	if after := h.containerdPID(t); after != before {
+		t.Errorf("containerd has pid %d, it was %d", after, before)
+	}
+	c := victimTask()
+	if f := h.foundAgain(t, c); !f.Running || f.PID != pid {
+		t.Errorf("found is %+v, want it running with pid %d", f, pid)
+	}
+	h.execute(t, c, execRequest("touch", "/tmp/go"), nil)
+	if e := h.awaitExit(t, c); e.Code != 11 {
+		t.Errorf("exited with %+v, want code 11", e)
+	}
+	if text := h.log(t, c); text != "survived\n" {
+		t.Errorf("the log is %q", text)
+	}
+	h.gone(t, c)
+}
+
+func (h *testHost) containerdPID(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(h.config.State, "containerd", "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
 // A container that ends while the runtime is away is found with its code.
 func away(t *testing.T, h *testHost) {
 	c := task("ends", swarm.ContainerSpec{Command: sh("while ! test -e /tmp/go; do sleep 0.02; done; exit 17")})
@@ -108,14 +206,7 @@ func containerdDies(t *testing.T, h *testHost) {
 	pid := h.run(t, lives)
 	ending := h.run(t, ends)
 	h.drain()
-	text, err := os.ReadFile(filepath.Join(h.config.State, "containerd", "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	containerd, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	containerd := h.containerdPID(t)
 	if err := syscall.Kill(containerd, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

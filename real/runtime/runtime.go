@@ -13,6 +13,7 @@ import (
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/log"
 
@@ -118,6 +119,14 @@ func Start(ctx context.Context, config Config) (*Runtime, error) {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, fmt.Errorf("cannot make the runtime's directory: %w", err)
 		}
+	}
+	// Where a process before this one was killed, it may have left a mount.
+	temporary := filepath.Join(config.State, "mounts")
+	if err := mount.SetTempMountLocation(temporary); err != nil {
+		return nil, fmt.Errorf("cannot make the directory of temporary mounts: %w", err)
+	}
+	if warnings, err := mount.CleanupTempMounts(0); err != nil || len(warnings) > 0 {
+		config.Logger.Warn("temporary mounts cannot be removed", "error", errors.Join(append(warnings, err)...))
 	}
 	r := &Runtime{
 		config:   config,

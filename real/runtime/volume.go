@@ -24,7 +24,27 @@ import (
 )
 
 // volumeLocks guards the volumes: one is made, filled or removed at a time.
-type volumeLocks struct{ mu sync.Mutex }
+type volumeLocks struct {
+	mu   sync.Mutex
+	held map[string]int // by containers that are being made
+}
+
+// holdVolumes keeps a container's volumes mounted until it is known, or lets go.
+func (r *Runtime) holdVolumes(i *instance, by int) {
+	r.volumes.mu.Lock()
+	defer r.volumes.mu.Unlock()
+	if r.volumes.held == nil {
+		r.volumes.held = make(map[string]int)
+	}
+	for _, point := range i.record.Mounts {
+		if point.Type != dockermount.TypeVolume {
+			continue
+		}
+		if r.volumes.held[point.Name] += by; r.volumes.held[point.Name] == 0 {
+			delete(r.volumes.held, point.Name)
+		}
+	}
+}
 
 // A volumeNote is kept beside a volume's content.
 type volumeNote struct {
@@ -200,7 +220,7 @@ func (r *Runtime) releaseVolumes(i *instance) {
 	r.volumes.mu.Lock()
 	defer r.volumes.mu.Unlock()
 	for _, point := range i.record.Mounts {
-		if point.Type != dockermount.TypeVolume || len(r.usersOf(point.Name, i)) > 0 {
+		if point.Type != dockermount.TypeVolume || r.volumes.held[point.Name] > 0 || len(r.usersOf(point.Name, i)) > 0 {
 			continue
 		}
 		if err := unmountDir(point.Source); err != nil {
@@ -239,6 +259,10 @@ func (r *Runtime) usersOf(volume string, but *instance) []string {
 func (r *Runtime) removeVolume(name string) error {
 	r.volumes.mu.Lock()
 	defer r.volumes.mu.Unlock()
+	return r.deleteVolume(name)
+}
+
+func (r *Runtime) deleteVolume(name string) error {
 	// What is mounted there is not ours to delete.
 	if err := unmountDir(r.volumeDir(name)); err != nil {
 		return fmt.Errorf("cannot unmount volume %s: %w", name, err)
@@ -281,8 +305,10 @@ func (l *Local) RemoveVolume(_ context.Context, name string, force bool) error {
 		}
 		return notFoundf("get %s: no such volume", name)
 	}
-	if users := l.r.usersOf(name, nil); len(users) > 0 {
+	l.r.volumes.mu.Lock()
+	defer l.r.volumes.mu.Unlock()
+	if users := l.r.usersOf(name, nil); len(users) > 0 || l.r.volumes.held[name] > 0 {
 		return conflictf("remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 	}
-	return l.r.removeVolume(name)
+	return l.r.deleteVolume(name)
 }
