@@ -21,7 +21,7 @@ type rule struct {
 // does so where no linter runs.
 func importRules() []rule {
 	leaf := []rule{{"engine/enginetest", "engine", true, ""}}
-	for _, name := range []string{"state", "wire", "invariant", "entropy"} {
+	for _, name := range []string{"state", "wire", "invariant", "entropy", "mutant"} {
 		leaf = append(leaf, rule{"engine/", "engine/" + name, true, ""})
 	}
 	return append(leaf, []rule{

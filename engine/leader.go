@@ -6,6 +6,7 @@ import (
 	"github.com/swarmd/swarmd/engine/allocator"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/dispatcher"
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/orchestrator"
 	"github.com/swarmd/swarmd/engine/scheduler"
 	"github.com/swarmd/swarmd/engine/state"
@@ -41,6 +42,14 @@ type proposal struct {
 	// What it was decided from, should it meet another state than it was meant for.
 	calls    []Called
 	founding *founding
+}
+
+// acknowledge pays what is owed.
+func (p *proposal) acknowledge(out *Step) {
+	for _, r := range p.replies {
+		out.do(r)
+	}
+	p.replies = nil
 }
 
 // A verification is the reads that wait for leadership to be confirmed: those
@@ -89,6 +98,10 @@ func (l *leader) called(n *Node, e Called, out *Step) {
 		return
 	}
 	answer := control.Read(n.store.Draft(), n.identity.Node, n.known, e.Call)
+	if mutant.On(mutant.ReadsUnverified) {
+		out.do(Reply{e.Request, answer})
+		return
+	}
 	l.reads.waiting = append(l.reads.waiting, Reply{e.Request, answer})
 	l.verify(out)
 }
@@ -121,13 +134,17 @@ func (l *leader) verified(e Verified, out *Step) {
 // While a proposal is in flight causes gather and nothing is decided, so every
 // decision is made on committed state.
 func (l *leader) decide(n *Node, now time.Time, out *Step) {
-	if l == nil || l.inFlight != nil || !l.due(now, n) {
+	hasty := mutant.On(mutant.TwoInFlight) || mutant.On(mutant.BaseIgnored)
+	if l == nil || l.inFlight != nil && !hasty || !l.due(now, n) {
 		return
 	}
 	draft := n.store.Draft()
 	p := l.pass(n, draft, now)
 	l.again = draft.Full()
 	if !draft.Dirty() { // refusals are reads: nothing that commits will show that they were true
+		if len(p.replies) > 0 && mutant.On(mutant.RefusalsUnverified) {
+			p.acknowledge(out)
+		}
 		l.reads.waiting = append(l.reads.waiting, p.replies...)
 		l.verify(out)
 		return
@@ -136,6 +153,9 @@ func (l *leader) decide(n *Node, now time.Time, out *Step) {
 	p.id = state.ProposalID{Term: l.term, Seq: l.seq}
 	l.inFlight = p
 	out.do(Propose{state.Entry{Proposal: l.inFlight.id, Base: draft.Base(), Changes: draft.Changes()}})
+	if len(p.replies) > 0 && mutant.On(mutant.RepliesEarly) {
+		p.acknowledge(out)
+	}
 }
 
 // due reports whether a pass could come to anything.
@@ -197,9 +217,7 @@ func (l *leader) proposed(id state.ProposalID) bool {
 
 // settle pays what was owed for the proposal that has now committed.
 func (l *leader) settle(n *Node, out *Step) {
-	for _, r := range l.inFlight.replies {
-		out.do(r)
-	}
+	l.inFlight.acknowledge(out)
 	l.inFlight = nil
 	l.deliver(n, out)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -207,6 +208,12 @@ func (n *Node) elected(now time.Time, e Elected, out *Step) {
 }
 
 func (n *Node) deposed(now time.Time, out *Step) {
+	if n.leader != nil && n.leader.inFlight != nil && mutant.On(mutant.UnknownRetried) {
+		for _, c := range n.leader.inFlight.calls {
+			n.waiting = append(n.waiting, waitingCall{c, now.Add(waitingCallPatience)})
+		}
+		n.leader.inFlight.replies = nil
+	}
 	n.leader.abdicate(out)
 	n.leader = nil
 	n.known = ""
@@ -240,7 +247,7 @@ func (n *Node) leaderChanged(now time.Time, e LeaderChanged, out *Step) {
 // meets does nothing, on every manager alike; the leader that proposed it decides
 // anew.
 func (n *Node) committed(now time.Time, e Committed, out *Step) {
-	stale := e.Entry.Base != n.store.Index()
+	stale := e.Entry.Base != n.store.Index() && !mutant.On(mutant.BaseIgnored)
 	if stale {
 		e.Entry.Changes = nil
 	}

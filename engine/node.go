@@ -8,6 +8,7 @@ import (
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
 	"github.com/swarmd/swarmd/engine/invariant"
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -47,6 +48,9 @@ func (n *Node) Step(now time.Time, event Event) Step {
 		n.start(now, e)
 	case Woken: // being awake is the point: what is due is done below
 	case ClockAdjusted:
+		if n.leader != nil && mutant.On(mutant.HeartbeatOnWall) {
+			n.leader.dispatcher.Leap(e.Offset - n.offset)
+		}
 		n.offset = e.Offset
 	case Called:
 		n.called(now, e, &out)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/engine/invariant"
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -95,7 +96,7 @@ func (w *worker) parted(n *Node, now time.Time, m wire.Bye) {
 	case news:
 		n.known, w.term = m.Leader, max(w.term, m.Term)
 		w.follow(n, now)
-	case ended && w.sequence > 0: // else it is Hello that was refused: that is said again in time
+	case ended && w.sequence > 0 && !mutant.On(mutant.ByeIgnored): // else it is Hello that was refused: that is said again in time
 		w.follow(n, now)
 	}
 }
@@ -121,7 +122,7 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign) {
 		return
 	case m.Sequence <= w.sequence: // a repetition
 		return
-	case !m.Full && m.Sequence > w.sequence+1: // something was lost: begin again
+	case !m.Full && m.Sequence > w.sequence+1 && !mutant.On(mutant.GapIgnored): // something was lost: begin again
 		w.follow(n, now)
 		return
 	}

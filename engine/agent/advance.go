@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -54,7 +55,7 @@ func (a *Agent) run(t *task, now time.Time) {
 		a.attend(t, now)
 	case t.box == boxMade:
 		a.set(t, state.TaskReady, "prepared", "")
-		if t.task.Desired >= state.TaskRunning && a.joined(t) {
+		if a.joined(t) && (t.task.Desired >= state.TaskRunning || mutant.On(mutant.ReadyIgnored)) {
 			a.set(t, state.TaskStarting, "starting", "")
 			a.order(t, busyStart, Start{t.id})
 		}
@@ -105,7 +106,7 @@ func (a *Agent) attend(t *task, now time.Time) {
 	if t.health.good() {
 		a.set(t, state.TaskRunning, "started", "")
 	}
-	a.serve(t, t.health.good())
+	a.serve(t, t.health.good() || mutant.On(mutant.UnhealthyServes))
 	if !t.health.due(now) {
 		return
 	}
@@ -130,7 +131,7 @@ func (a *Agent) conclude(t *task) {
 	default:
 		a.set(t, state.TaskFailed, t.status.Message, exit)
 	}
-	if t.busy != busyCreate {
+	if t.busy != busyCreate && (!t.address.IsValid() || !mutant.On(mutant.EndpointLeft)) {
 		a.leave(t)
 	}
 }
@@ -141,7 +142,7 @@ func (a *Agent) withdrawn(t *task, now time.Time) bool {
 	if a.serve(t, false) {
 		t.until = now.Add(withdrawalPatience)
 	}
-	return a.network.applied >= t.left || !now.Before(t.until)
+	return a.network.applied >= t.left || !now.Before(t.until) || mutant.On(mutant.StopUnannounced)
 }
 
 // order gives an order whose answer the task then waits for.

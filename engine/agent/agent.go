@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -111,7 +112,7 @@ func (a *Agent) Identify(node state.NodeID) { a.config.Self = node }
 // with a leader.
 func (a *Agent) Reconnect(time.Time) {
 	for _, id := range slices.Sorted(maps.Keys(a.tasks)) {
-		if t := a.tasks[id]; t.own {
+		if t := a.tasks[id]; t.own && !mutant.On(mutant.ReportsKept) {
 			a.report(t)
 		}
 	}
@@ -184,7 +185,7 @@ func (a *Agent) assign(x wire.Assignment) {
 	switch known := x.Task.Status; {
 	case known.State > t.status.State && !t.status.State.Terminal():
 		t.status, t.own = known, false // it was this node's before a restart
-	case t.own && known.State < t.status.State:
+	case t.own && known.State < t.status.State && !mutant.On(mutant.ReportsKept):
 		a.report(t) // a report was lost, or is under way
 	}
 	a.set(t, state.TaskAccepted, "accepted", "")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -18,7 +19,7 @@ func (a *Agent) Found(list []Found, now time.Time) {
 	a.network.dirty = true // what no plan names is swept away, or made again
 	present := make(map[state.TaskID]bool, len(list))
 	for _, f := range list {
-		if f.Task == "" {
+		if f.Task == "" || !again && mutant.On(mutant.ContainersNotAdopted) {
 			continue
 		}
 		present[f.Task] = true
@@ -52,7 +53,9 @@ func (a *Agent) recognise(t *task, f Found, now time.Time) {
 	case boxMade, boxRuns:
 		switch {
 		case f.Started && !f.Running:
-			t.end(f)
+			if !mutant.On(mutant.LostExitIgnored) {
+				t.end(f)
+			}
 		case f.Running && t.box == boxMade:
 			t.box, t.pid = boxRuns, f.PID
 			t.health.begin(now)

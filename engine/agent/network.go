@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -74,6 +75,9 @@ func (n *network) upcoming() uint64 {
 func (n *network) address() (netip.Addr, error) {
 	subnet := n.gateway.Masked()
 	at := n.lastAddr
+	if mutant.On(mutant.AddressReused) {
+		at = n.gateway.Addr()
+	}
 	for wrapped := 0; wrapped < 2; {
 		at = at.Next()
 		if !subnet.Contains(at) || !subnet.Contains(at.Next()) { // past the end, or broadcast

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -139,7 +140,7 @@ func assign(d *state.Draft, s *state.Service) bool {
 // used reports whether any service publishes the port, in either mode.
 func used(d *state.Draft, protocol network.IPProtocol, port uint32) bool {
 	_, _, taken := d.PortOwner(cmp.Or(string(protocol), "tcp"), port, "", "")
-	return taken
+	return taken && !mutant.On(mutant.PortGivenTwice)
 }
 
 func wants(s *state.Service) bool { return slices.ContainsFunc(s.Ports, waits) }

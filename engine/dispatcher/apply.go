@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -46,7 +47,7 @@ func (p *Dispatcher) greet(d *state.Draft, id state.NodeID, wall state.Wall) {
 	}
 	put := *old
 	put.Addr, put.Description = hello.Addr, hello.Description
-	if put.State != state.NodeReady {
+	if put.State != state.NodeReady && !mutant.On(mutant.ReturnUnnoticed) {
 		put.State, put.Since, put.Message = state.NodeReady, wall, ""
 	}
 	put.Updated = wall
@@ -74,7 +75,7 @@ func apply(d *state.Draft, r report, wall state.Wall) {
 		return
 	}
 	status := bounded(r.status.Status)
-	if !forward(t.Status, status) {
+	if !forward(t.Status, status) && (status.State == t.Status.State || !mutant.On(mutant.StatusInAnyOrder)) {
 		return
 	}
 	put := *t

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"slices"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -42,7 +43,7 @@ func (p *Dispatcher) assign(d *state.Draft, n *node) (wire.Assign, bool) {
 		for _, id := range slices.Compact(n.tasks) {
 			if t := d.Task(id); t != nil {
 				add(&m, d, t)
-			} else {
+			} else if !mutant.On(mutant.GoneForgotten) {
 				m.Gone = append(m.Gone, id)
 			}
 		}

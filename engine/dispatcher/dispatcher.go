@@ -26,6 +26,7 @@ package dispatcher
 import (
 	"time"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -212,7 +213,11 @@ func (p *Dispatcher) meet(n *state.Node) {
 		p.roll.add(n.ID)
 	}
 	if n.State != state.NodeDown {
-		p.watch(m, gracesFresh*m.grace())
+		grace := gracesFresh * m.grace()
+		if mutant.On(mutant.TimersOfThePast) {
+			grace = 0
+		}
+		p.watch(m, grace)
 	}
 }
 
@@ -274,7 +279,7 @@ func (p *Dispatcher) reported(n *node, m wire.Report) {
 // and in the next the node reports everything.
 func (p *Dispatcher) counted(n *node, sent uint64) {
 	missing := n.reports.missing(sent)
-	if missing != 0 && missing == n.missed {
+	if missing != 0 && missing == n.missed && !mutant.On(mutant.ReportLossUnnoticed) {
 		p.dismiss(n)
 		missing = 0
 	}
@@ -291,7 +296,7 @@ func (p *Dispatcher) dismiss(n *node) {
 // acknowledged takes note of what a node has taken in. If it has moved on by
 // nothing since its last heartbeat, and had been sent more by then, that is lost.
 func (p *Dispatcher) acknowledged(n *node, sequence uint64) {
-	if sequence < n.sentThen && sequence <= n.acked && n.sequence > 0 {
+	if sequence < n.sentThen && sequence <= n.acked && n.sequence > 0 && !mutant.On(mutant.AssignLossUnnoticed) {
 		n.tasks, n.full = nil, true
 		p.soil(n)
 	}

@@ -1,6 +1,9 @@
 package orchestrator
 
-import "github.com/swarmd/swarmd/engine/state"
+import (
+	"github.com/swarmd/swarmd/engine/mutant"
+	"github.com/swarmd/swarmd/engine/state"
+)
 
 // A job is what is remembered of one run of a replicated job: which slots are
 // busy, and which is the first that was never begun.
@@ -18,7 +21,7 @@ func (p *pass) replicatedJob(s *state.Service) {
 	if j == nil || j.iteration != s.JobIteration {
 		j = p.resumeJob(s)
 	}
-	for uint64(len(j.busy)) < concurrent && j.next < total {
+	for j.next < total && (uint64(len(j.busy)) < concurrent || mutant.On(mutant.JobCrowded)) {
 		if p.d.Full() {
 			p.services.push(s.ID)
 			return

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/swarmd/swarmd/engine/entropy"
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -117,6 +118,9 @@ func (o *Orchestrator) observeService(s state.Diff[state.Service]) {
 	switch {
 	case s.After == nil:
 		o.forget(s.Before)
+		if mutant.On(mutant.RemovalForgotten) {
+			return
+		}
 		o.markDeep(s.Before.ID)
 		o.litter.push(templateRef{s.Before.ID, s.Before.Template})
 		o.litter.push(templateRef{s.Before.ID, s.Before.PreviousTemplate})

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"slices"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -24,7 +25,7 @@ func retention(c *state.Cluster) int64 {
 // oldest that have ended beyond what is kept.
 func (v *slot) reap() {
 	for i, t := range v.tasks {
-		if alive(t) || assigned(t) && (t.Desired != state.TaskRemove || !ended(t)) {
+		if alive(t) || assigned(t) && (t.Desired != state.TaskRemove || !ended(t) && !mutant.On(mutant.ReaperHasty)) {
 			continue
 		}
 		v.d.DeleteTask(t.ID)
@@ -32,10 +33,13 @@ func (v *slot) reap() {
 	}
 	v.tasks = slices.DeleteFunc(v.tasks, func(t *state.Task) bool { return t == nil })
 	limit := retention(v.d.Cluster())
-	if limit < 0 || int64(len(v.tasks)) <= limit {
+	if limit < 0 || int64(len(v.tasks)) <= limit || mutant.On(mutant.HistoryKept) {
 		return
 	}
 	surplus := int64(len(v.tasks)) - max(limit, v.telling())
+	if v.telling() > limit && mutant.On(mutant.AttemptsReaped) {
+		surplus = int64(len(v.tasks)) - limit
+	}
 	var teller *state.Task // what says that an empty slot stays empty is never reaped
 	if !v.lively() {
 		teller = v.last()
@@ -73,7 +77,7 @@ func (v *slot) telling() int64 {
 // collect deletes a template that no task is made from and no service will make
 // a task from.
 func (p *pass) collect(ref templateRef) {
-	if p.uses[ref] > 0 || p.d.Template(ref.service, ref.version) == nil {
+	if p.uses[ref] > 0 && !mutant.On(mutant.TemplateReaped) || p.d.Template(ref.service, ref.version) == nil {
 		return
 	}
 	s := p.d.Service(ref.service)

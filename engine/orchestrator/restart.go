@@ -5,6 +5,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -64,7 +65,7 @@ func (r policy) allows(t *state.Task, slot []*state.Task) bool {
 	switch {
 	case r.condition == swarm.RestartPolicyConditionNone:
 		return false
-	case t.Status.State == state.TaskComplete && (t.Job || r.condition == swarm.RestartPolicyConditionOnFailure):
+	case t.Status.State == state.TaskComplete && (t.Job && !mutant.On(mutant.JobRunAgain) || r.condition == swarm.RestartPolicyConditionOnFailure):
 		return false
 	case r.attempts == 0 || !selfEnded(t):
 		return true
@@ -76,7 +77,7 @@ func (r policy) allows(t *state.Task, slot []*state.Task) bool {
 			ends++
 		}
 	}
-	return ends <= r.attempts
+	return ends <= r.attempts || ends == r.attempts+1 && mutant.On(mutant.OneAttemptMore)
 }
 
 // failures returns how many quick failures in a row the slot has seen, t's own

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -38,6 +39,11 @@ func (p *pass) rolloutOf(s *state.Service) *rollout {
 	if r == nil || r.template != s.Template {
 		r = p.resume(s)
 		p.rolls.push(s.ID)
+		if u.Failed > 0 && mutant.On(mutant.FailuresForgotten) {
+			c, fresh := *s, *u
+			c.Update, fresh.Failed = &fresh, 0
+			s = p.putService(&c)
+		}
 	}
 	r.config = configOf(s)
 	return r
@@ -73,6 +79,7 @@ func (p *pass) resume(s *state.Service) *rollout {
 func (r *rollout) recover(v *slot, t *state.Task) {
 	switch {
 	case !t.Rollout || t.Template != r.template || !alive(t):
+	case mutant.On(mutant.FlightForgotten):
 	case t.Ran != 0:
 		until := v.now.Add(v.remaining(t.Ran.Add(r.config.Monitor), r.config.Monitor))
 		r.watched[t.ID] = until
@@ -144,8 +151,8 @@ func (p *pass) roll(id state.ServiceID) {
 	switch {
 	case len(r.landed) > 0:
 		p.deadlines.add(r.landed[0].until, cause{roll: true, slot: slotRef{service: id}})
-	case len(r.flying) > 0 || r.waiting():
-	case p.now.Before(r.last):
+	case (len(r.flying) > 0 || r.waiting()) && !mutant.On(mutant.UpdateEndsEarly):
+	case p.now.Before(r.last) && !mutant.On(mutant.UpdateUnwatched):
 		p.deadlines.add(r.last, cause{roll: true, slot: slotRef{service: id}})
 	default:
 		p.complete(s)
@@ -193,7 +200,8 @@ func (r *rollout) land(now time.Time) {
 
 // free reports whether another slot may be moved. Parallelism 0 is no limit.
 func (r *rollout) free() bool {
-	return r.config.Parallelism == 0 || uint64(len(r.flying)+len(r.landed)) < r.config.Parallelism
+	return r.config.Parallelism == 0 || uint64(len(r.flying)+len(r.landed)) < r.config.Parallelism ||
+		mutant.On(mutant.ParallelismUnbounded)
 }
 
 func (r *rollout) waiting() bool { return r.urgent.len()+r.rest.len() > 0 }
@@ -284,14 +292,15 @@ func (v *slot) countFailure(r *rollout, t *state.Task) {
 	if v.rollouts[s.ID] != r || !t.Rollout || t.Template != r.template || !selfEnded(t) {
 		return
 	}
-	if until, ran := r.watched[t.ID]; ran && !v.now.Before(until) {
+	if until, ran := r.watched[t.ID]; ran && (!v.now.Before(until) || mutant.On(mutant.MonitorIgnored)) {
 		return
 	}
 	c, u := *s, *s.Update
 	u.Failed++
 	c.Update = &u
 	action := r.config.FailureAction
-	exceeded := float64(u.Failed)/float64(max(u.Dirty, 1)) > float64(r.config.MaxFailureRatio)
+	exceeded := float64(u.Failed)/float64(max(u.Dirty, 1)) > float64(r.config.MaxFailureRatio) &&
+		!mutant.On(mutant.RatioIgnored)
 	switch {
 	case !exceeded || action == swarm.UpdateFailureActionContinue:
 		v.putService(&c)
@@ -321,7 +330,10 @@ func (p *pass) rollBack(c *state.Service, failed *state.Task) {
 	c.Update.State = swarm.UpdateStateRollbackStarted
 	c.Update.Message = "update rolled back due to failure or early termination of task " + string(failed.ID)
 	c.Update.Failed = 0
-	c.Spec, c.Previous = *c.Previous, nil
+	if !mutant.On(mutant.RollbackKeepsSpec) {
+		c.Spec = *c.Previous
+	}
+	c.Previous = nil
 	c.SpecVersion = p.d.Version()
 	c.RegistryAuth, c.PreviousAuth = c.PreviousAuth, ""
 	if t := p.d.Template(c.ID, c.PreviousTemplate); t != nil {

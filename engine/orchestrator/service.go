@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -177,7 +178,7 @@ func (v *slot) fill() {
 	if !isGlobal(v.service) || !v.placeable() {
 		return
 	}
-	if v.lively() {
+	if v.lively() && (len(v.tasks) > 1 || !mutant.On(mutant.GlobalTwice)) {
 		v.refresh()
 		return
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -102,11 +103,11 @@ func (p *pass) fateOf(t *state.Task) fate {
 	}
 	n := p.d.Node(t.Node)
 	switch {
-	case n == nil, n.State == state.NodeDown:
+	case n == nil, n.State == state.NodeDown && !mutant.On(mutant.DownIgnored):
 		return lost
-	case n.Spec.Availability == swarm.NodeAvailabilityDrain:
+	case n.Spec.Availability == swarm.NodeAvailabilityDrain && !mutant.On(mutant.DrainIgnored):
 		return moving
-	case p.evicted[t.ID], !state.Eligible(n, p.demandOf(templateRef{t.Service, p.demanding(t)}).constraints):
+	case p.evicted[t.ID], !state.Eligible(n, p.demandOf(templateRef{t.Service, p.demanding(t)}).constraints) && !mutant.On(mutant.ConstraintUnenforced):
 		return moving
 	default:
 		return stays
@@ -134,7 +135,7 @@ func (v *slot) settle(r *rollout) {
 	}
 	var departures []departure
 	for i, t := range v.tasks {
-		if !alive(t) || done(t) {
+		if !alive(t) || done(t) && !mutant.On(mutant.JobRunAgain) {
 			continue
 		}
 		why := v.fateOf(t)
@@ -268,12 +269,12 @@ func (v *slot) prune() {
 			old = further(old, t)
 		}
 	}
-	if count < 2 {
+	if count < 2 || isGlobal(v.service) && mutant.On(mutant.GlobalTwice) {
 		return
 	}
 	if current != nil && old != nil {
 		runs := current.Status.State >= state.TaskRunning
-		if runs || old.Status.State != state.TaskRunning || !startFirst(v.service) {
+		if runs && !mutant.On(mutant.StartFirstPlusOne) || old.Status.State != state.TaskRunning || !startFirst(v.service) {
 			old = nil
 		}
 	}
@@ -327,6 +328,9 @@ func (v *slot) dueOf(t *state.Task) time.Time {
 	}
 	delay := policyOf(v.service, v.d.Template(t.Service, t.Template)).delayAfter(t.Failures)
 	at := v.now.Add(v.remaining(t.Start, delay))
+	if at.After(v.now) && mutant.On(mutant.DelayForgotten) {
+		at = v.now
+	}
 	v.due[t.ID] = at
 	return at
 }
@@ -349,7 +353,7 @@ func (v *slot) stopping(t *state.Task) *state.Task {
 		if o == t || alive(o) || ended(o) || !assigned(o) {
 			continue
 		}
-		if n := v.d.Node(o.Node); n != nil && n.State != state.NodeDown {
+		if n := v.d.Node(o.Node); n != nil && n.State != state.NodeDown && !mutant.On(mutant.PredecessorIgnored) {
 			return o
 		}
 	}

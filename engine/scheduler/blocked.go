@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -61,7 +62,7 @@ func (s *Scheduler) review(g *group, n *node) {
 	g.why[n.index] = now
 	g.counts[old]--
 	g.counts[now]++
-	if now == accepted {
+	if now == accepted && !mutant.On(mutant.PendingForgotten) {
 		g.accept = append(g.accept, n)
 		s.markReady(g)
 		return

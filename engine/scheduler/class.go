@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -264,7 +265,7 @@ func (c *class) refusal(n *state.Node) reason {
 	switch {
 	case !hasPlugins(n.Description.Engine.Plugins, c.plugins):
 		return missingPlugin
-	case c.never || !state.Eligible(n, c.constraints):
+	case c.never || !state.Eligible(n, c.constraints) && !mutant.On(mutant.ConstraintIgnored):
 		return unsatisfied
 	case !c.runsOn(n.Description.Platform):
 		return unsupported

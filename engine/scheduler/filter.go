@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/swarmd/swarmd/engine/mutant"
 )
 
 // A reason is what refuses a node: the filters in the order in which they are asked.
@@ -46,7 +48,7 @@ func (g *group) reason(n *node) reason {
 // fits reports whether what the node has left covers what is demanded.
 func (n *node) fits(d *demand) bool {
 	return (d.cpu <= 0 || d.cpu <= n.cpu) && (d.memory <= 0 || d.memory <= n.memory) &&
-		(len(d.generic) == 0 || n.has(d.generic))
+		(len(d.generic) == 0 || n.has(d.generic)) || mutant.On(mutant.ReservationIgnored)
 }
 
 // free reports whether none of the ports is in use on the node.
@@ -55,7 +57,7 @@ func (n *node) free(ports []port) bool {
 		return true
 	}
 	for _, p := range ports {
-		if n.ports[p] > 0 {
+		if n.ports[p] > 0 && !mutant.On(mutant.HostPortTwice) {
 			return false
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -103,7 +104,7 @@ func (s *Scheduler) observeNode(d state.Diff[state.Node]) {
 // isOpen reports whether a node takes new tasks.
 func isOpen(n *state.Node) bool {
 	return n != nil && n.State == state.NodeReady &&
-		(n.Spec.Availability == swarm.NodeAvailabilityActive || n.Spec.Availability == "")
+		(n.Spec.Availability == swarm.NodeAvailabilityActive || n.Spec.Availability == "" || mutant.On(mutant.ClosedNodeUsed))
 }
 
 func resourcesOf(n *state.Node) swarm.Resources {

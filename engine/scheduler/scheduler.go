@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -192,7 +193,7 @@ func (s *Scheduler) move(t *state.Task, to phase) {
 	if from == pending {
 		s.unwait(r, t.ID)
 	}
-	if from >= holding != (to >= holding) {
+	if from >= holding != (to >= holding) && (to >= holding || !mutant.On(mutant.ReservationKept)) {
 		s.hold(r, t, to >= holding)
 	}
 	if (from == active) != (to == active) {

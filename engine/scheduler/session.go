@@ -1,5 +1,7 @@
 package scheduler
 
+import "github.com/swarmd/swarmd/engine/mutant"
+
 // A session chooses nodes for the tasks of one group, one after the other.
 type session struct {
 	*pass
@@ -232,7 +234,7 @@ func (x *session) fill(l *chooser) {
 // takes reports whether a member of the class takes another task.
 func (x *session) takes(n *node) bool {
 	d := &x.g.demand
-	return n.open && n.fits(d) && n.free(d.ports) && (d.max == 0 || n.session != x.id || n.count < d.max)
+	return n.open && n.fits(d) && n.free(d.ports) && (d.max == 0 || n.session != x.id || n.count < d.max || mutant.On(mutant.ReplicasPerNodeIgnored))
 }
 
 func (x *session) rank(n *node) rank {

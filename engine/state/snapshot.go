@@ -11,6 +11,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+
+	"github.com/swarmd/swarmd/engine/mutant"
 )
 
 // A Snapshot is the bytes of a store as they were at one index. It may be
@@ -39,7 +41,9 @@ func (s *Store) Freeze() *Snapshot {
 	sn.objects = freeze(sn.objects, KindCluster, s.clusters)
 	sn.objects = freeze(sn.objects, KindNode, s.nodes)
 	sn.objects = freeze(sn.objects, KindService, s.services)
-	sn.objects = freeze(sn.objects, KindTemplate, s.templates)
+	if len(s.templates) == 0 || !mutant.On(mutant.SnapshotLacks) {
+		sn.objects = freeze(sn.objects, KindTemplate, s.templates)
+	}
 	sn.objects = freeze(sn.objects, KindTask, s.tasks)
 	for _, k := range slices.SortedFunc(maps.Keys(s.other), compareKey) {
 		sn.objects = append(sn.objects, Change{k, s.other[k]})
@@ -145,6 +149,9 @@ func Restore(r io.Reader) (*Store, error) {
 func (s *Store) restore(c Change, tasks []*Task) []*Task {
 	if c.Key.Kind != KindTask {
 		s.apply(c, &Delta{})
+		if len(s.ports) > 0 && mutant.On(mutant.PortsUnmarked) {
+			clear(s.ports)
+		}
 		return tasks
 	}
 	d := replace(s, s.tasks, TaskID(c.Key.ID), c, s.decodeTask)

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"strconv"
 	"strings"
+
+	"github.com/swarmd/swarmd/engine/mutant"
 )
 
 // A Store holds every object of the swarm: the bytes that were replicated, the
@@ -125,6 +127,9 @@ func (s *Store) Hash() [16]byte {
 func (s *Store) Apply(index uint64, changes []Change) Delta {
 	var delta Delta
 	for _, c := range changes {
+		if mutant.On(mutant.ApplyImpure) && mutant.Reached()%64 == 0 {
+			continue
+		}
 		s.apply(c, &delta)
 	}
 	s.index = index
