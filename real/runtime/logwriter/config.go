@@ -71,11 +71,15 @@ func Configure(driver, path string, options, labels map[string]string, env []str
 func (c *Config) set(driver, key, value string) error {
 	switch key {
 	case "max-size":
+		if value == "-1" { // Docker's for no limit
+			c.SizeMax = 0
+			return nil
+		}
 		size, err := units.RAMInBytes(value)
-		if err != nil || size < 0 && value != "-1" {
+		if err != nil || size < 0 {
 			return fmt.Errorf("invalid value for max-size: %q: a size such as 10m is expected", value)
 		}
-		c.SizeMax = max(size, 0)
+		c.SizeMax = size
 		if c.SizeMax > 0 && c.SizeMax < sizeMin {
 			return fmt.Errorf("invalid value for max-size: %q: at least %d bytes are needed", value, sizeMin)
 		}
