@@ -114,6 +114,8 @@ type world struct {
 	answers map[string]json.RawMessage
 	host    string
 
+	resized chan struct{} // closed by the first resize
+
 	lock  sync.Mutex
 	asked []string
 }
@@ -124,7 +126,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{}
+	w := &world{resized: make(chan struct{})}
 	if err := json.Unmarshal(past(data), &w.answers); err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +197,20 @@ func (w *world) say(out http.ResponseWriter, text string) {
 	case kind == "stream-json":
 		out.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(out, rest)
+	case kind == "resize":
+		close(w.resized)
+	case kind == "terminal":
+		conn, buffer, err := http.NewResponseController(out).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = buffer.WriteString("HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		_ = buffer.Flush()
+		<-w.resized
+		key, _ := buffer.ReadByte()
+		_, _ = fmt.Fprintf(buffer, "key %q", key)
+		_ = buffer.Flush()
 	case kind == "hijack":
 		conn, buffer, err := http.NewResponseController(out).Hijack()
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/moby/moby/client"
@@ -28,6 +29,9 @@ func main() {
 	os.Exit(code)
 }
 
+// exitInterrupted is the exit code after an interrupt, as a shell has it.
+const exitInterrupted = 130
+
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, s session) int {
 	root := newRoot(&s)
@@ -39,7 +43,14 @@ func run(ctx context.Context, args []string, s session) int {
 	if err == nil {
 		return 0
 	}
-	if text := err.Error(); text != "" {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
+	text := err.Error()
+	if client.IsErrConnectionFailed(err) { // in Docker's client's words
+		text = strings.NewReplacer("the Docker daemon", "swarmd", "the docker daemon", "swarmd", "the docker API", "swarmd").Replace(text)
+	}
+	if text != "" {
 		_, _ = fmt.Fprintln(s.errs, text)
 	}
 	var exit exitError
