@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/swarmd/swarmd/sim/check"
+)
+
+// What a summary shows.
+const (
+	tailLines         = 20 // of the trace, before the violation
+	failuresShown     = 3  // of one scenario, with all that is known; later ones get their seed told
+	seedsShown        = 40
+	sometimesRuns     = 10 // so many runs must have reached what must happen sometimes
+	progressEach      = 500 * time.Millisecond
+	violationLinesMax = 12 // of one violation's text
+)
+
+// A summary gathers reports and prints them.
+type summary struct {
+	c         console
+	f         *runFlags
+	scenarios int
+
+	runs, failed  int
+	virtual       float64
+	events        uint64
+	began, shown  time.Time
+	probes        map[string]uint64
+	sometimes     map[string]*reach // by file and line
+	order         []string          // of sometimes
+	others        []uint64          // seeds of its runs that failed and were not shown
+	name          string            // of the scenario that is being played
+	ofName, badOf int               // its runs, and those that failed
+	wallOf        float64
+	virtualOf     float64
+}
+
+// A reach is how many runs had the chance to reach something, and how many did.
+type reach struct{ runs, reached int }
+
+func newSummary(c console, f *runFlags, scenarios int) *summary {
+	now := time.Now() //nolint:forbidigo // progress is in real time
+	return &summary{c: c, f: f, scenarios: scenarios, began: now, probes: map[string]uint64{}, sometimes: map[string]*reach{}}
+}
+
+func (s *summary) print(format string, args ...any) { _, _ = fmt.Fprintf(s.c.out, format, args...) }
+
+// add takes in a run.
+func (s *summary) add(r *report) {
+	if s.name != r.File {
+		s.flushName()
+		s.name = r.File
+	}
+	s.runs++
+	s.ofName++
+	s.virtual += r.Virtual
+	s.virtualOf += r.Virtual
+	s.wallOf += r.Wall
+	s.events += r.Events
+	for name, n := range r.Probes {
+		s.probes[name] += n
+	}
+	for _, o := range r.Sometimes {
+		key := fmt.Sprintf("%s:%d: %s", r.File, o.Line, o.Text)
+		if s.sometimes[key] == nil {
+			s.sometimes[key] = &reach{}
+			s.order = append(s.order, key)
+		}
+		s.sometimes[key].runs++
+		if o.Reached {
+			s.sometimes[key].reached++
+		}
+	}
+	if r.Verdict == violated {
+		s.failed++
+		s.badOf++
+	}
+	switch {
+	case s.f.json:
+		printJSON(s.c, r)
+	case r.Verdict == violated && s.badOf <= failuresShown:
+		s.clear()
+		s.failure(r)
+	case r.Verdict == violated:
+		s.others = append(s.others, r.Seed)
+	case s.f.verbose:
+		s.clear()
+		s.print("passed  %s seed %d  %s simulated in %s, %d events, %s\n", r.Name, r.Seed, seconds(r.Virtual), seconds(r.Wall), r.Events, r.Trace[:16])
+	}
+	s.progress(r)
+}
+
+// failure tells all that is known of a run that failed.
+func (s *summary) failure(r *report) {
+	s.print("FAILED  %s seed %d, after %s\n", r.Name, r.Seed, seconds(r.Virtual))
+	s.print("  %s:%d: %s\n", r.File, r.Line, r.Command)
+	for _, v := range r.Violations {
+		s.print("  %s, broken at %s:\n", v.Sentence, seconds(v.At))
+		for i, line := range strings.Split(strings.TrimSpace(v.Text), "\n") {
+			if i == violationLinesMax {
+				s.print("    ...\n")
+				break
+			}
+			s.print("    %s\n", line)
+		}
+	}
+	s.print("  the last of the trace:\n")
+	naming := &naming{r.hosts}
+	var shown []string
+	for _, line := range r.tail {
+		if e, ok := parseEntry(line); ok && !e.routine() {
+			shown = append(shown, naming.show(e))
+		}
+	}
+	for _, line := range shown[max(0, len(shown)-tailLines):] {
+		s.print("    %.200s\n", line)
+	}
+	s.print("  once more:  swarmsim run --seed %d --trace trace.txt %s && swarmsim show trace.txt\n\n", r.Seed, r.File)
+}
+
+// flushName ends what is told of one scenario.
+func (s *summary) flushName() {
+	if s.name != "" && !s.f.json {
+		s.clear()
+		if len(s.others) > 0 {
+			s.print("  seeds that failed too: %s\n", strings.Trim(fmt.Sprint(s.others[:min(seedsShown, len(s.others))]), "[]"))
+		}
+		word, runs := "passed", "1 run"
+		if s.ofName != 1 {
+			runs = fmt.Sprintf("%d runs", s.ofName)
+		}
+		if s.badOf > 0 {
+			word = "FAILED"
+			runs += fmt.Sprintf(", %d failed", s.badOf)
+		}
+		s.print("%s  %-40s %s, %s simulated, %.0f times real time\n", word, s.name, runs, seconds(s.virtualOf), s.virtualOf/max(s.wallOf, 1e-9))
+	}
+	s.name, s.ofName, s.badOf, s.wallOf, s.virtualOf, s.others = "", 0, 0, 0, 0, nil
+}
+
+// progress shows how far a long command is, on a terminal.
+func (s *summary) progress(r *report) {
+	now := time.Now() //nolint:forbidigo // progress is in real time
+	if !s.c.terminal || s.f.json || now.Sub(s.shown) < progressEach {
+		return
+	}
+	s.shown = now
+	total := uint64(s.scenarios) * (s.f.seeds.last - s.f.seeds.first + 1)
+	_, _ = fmt.Fprintf(s.c.errs, "\r\033[K%d of %d runs, %d failed, %s simulated; %s seed %d", s.runs, total, s.failed, seconds(s.virtual), r.Name, r.Seed)
+}
+
+func (s *summary) clear() {
+	if s.c.terminal && !s.shown.IsZero() {
+		_, _ = fmt.Fprint(s.c.errs, "\r\033[K")
+	}
+}
+
+// end tells what all runs came to.
+func (s *summary) end() error {
+	s.flushName()
+	missed := false
+	for _, key := range s.order {
+		o := s.sometimes[key]
+		if o.reached > 0 {
+			continue
+		}
+		missed = missed || o.runs >= sometimesRuns
+		if !s.f.json {
+			s.print("never in %d runs: %s\n", o.runs, key)
+		}
+	}
+	if !s.f.json {
+		unreached := check.Unreached(s.probes)
+		wall := time.Since(s.began).Seconds() //nolint:forbidigo // as above
+		s.print("%d runs, %d failed; %s simulated in %s, %d events; %d of %d known probes reached\n",
+			s.runs, s.failed, seconds(s.virtual), seconds(wall), s.events, len(check.Probes())-len(unreached), len(check.Probes()))
+		if s.f.verbose {
+			for _, probe := range unreached {
+				s.print("  never reached: %s\n", probe)
+			}
+		}
+	}
+	if s.failed > 0 || missed {
+		return errViolated
+	}
+	return nil
+}
+
+// seconds is a time as people read it.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d >= time.Hour:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	default:
+		return d.Round(10 * time.Microsecond).String()
+	}
+}

@@ -1,0 +1,453 @@
+package script
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine/state"
+)
+
+// A condition is something that holds, or does not.
+type condition struct {
+	text string
+	// holds looks; the text says what is there instead of what is asked for.
+	holds func(p *player) (bool, string)
+	// volatile says that it may change with nothing of the view changing.
+	volatile bool
+}
+
+// condition reads conditions with and between them, up to the end of the line.
+func (r *reader) condition() (condition, error) {
+	begun := r.at
+	r.words = slices.Concat(r.words[:begun], separate(r.words[begun:]))
+	var all []condition
+	for {
+		c, err := r.term()
+		if err != nil {
+			return condition{}, err
+		}
+		all = append(all, c)
+		if !r.accept("and") {
+			break
+		}
+	}
+	whole := condition{text: strings.Join(r.words[begun:r.at], " ")}
+	for _, c := range all {
+		whole.volatile = whole.volatile || c.volatile
+	}
+	whole.holds = func(p *player) (bool, string) {
+		for _, c := range all {
+			if ok, is := c.holds(p); !ok {
+				return false, is
+			}
+		}
+		return true, ""
+	}
+	return whole, nil
+}
+
+// separate parts comparisons from what they are glued to: failed>=3.
+func separate(words []string) []string {
+	glued := regexp.MustCompile(`^([^<>=!]*)(>=|<=|!=|=|<|>)([0-9]*)$`)
+	var parted []string
+	for _, w := range words {
+		m := glued.FindStringSubmatch(w)
+		if m == nil {
+			parted = append(parted, w)
+			continue
+		}
+		for _, part := range m[1:] {
+			if part != "" {
+				parted = append(parted, part)
+			}
+		}
+	}
+	return parted
+}
+
+func (r *reader) term() (condition, error) {
+	if r.accept("not") {
+		c, err := r.term()
+		inner := c.holds
+		c.holds = func(p *player) (bool, string) {
+			ok, _ := inner(p)
+			return !ok, "it holds"
+		}
+		return c, err
+	}
+	word := r.next()
+	switch word {
+	case "leader":
+		return r.leader()
+	case "no":
+		if !r.accept("leader") {
+			return condition{}, r.want("leader")
+		}
+		return condition{volatile: true, holds: func(p *player) (bool, string) {
+			l := p.stage.Leader()
+			return l == "", l + " leads"
+		}}, nil
+	case "quiet":
+		return condition{volatile: true, holds: func(p *player) (bool, string) { return p.stage.Quiet(), "something is under way" }}, nil
+	case "node":
+		return r.node()
+	case "host":
+		return r.host()
+	case "update":
+		return r.update()
+	case "service":
+		return r.service()
+	case "tasks":
+		return r.tasks()
+	case "containers":
+		return r.containers()
+	case "starts", "elections", "writes", "probe":
+		return r.counters(word)
+	}
+	r.at--
+	if r.at+1 < len(r.words) && strings.Contains(r.words[r.at+1], "/") {
+		return r.replicas()
+	}
+	return condition{}, r.want("a condition: SERVICE 5/5, tasks SERVICE STATE >= N, containers SERVICE = N, starts SERVICE = N, " +
+		"service NAME gone, update SERVICE completed, node NAME ready, host NAME up, leader, no leader, quiet, elections <= N, writes = N or probe TEXT")
+}
+
+// compare reads a comparison such as >= 3.
+func (r *reader) compare() (func(n int) bool, error) {
+	op := r.next()
+	if !slices.Contains([]string{"=", "!=", "<", "<=", ">", ">="}, op) {
+		r.at--
+		return nil, r.want("a comparison such as = 5 or >= 3")
+	}
+	want, err := r.number()
+	return func(n int) bool {
+		switch op {
+		case "=":
+			return n == want
+		case "!=":
+			return n != want
+		case "<":
+			return n < want
+		case "<=":
+			return n <= want
+		case ">":
+			return n > want
+		default:
+			return n >= want
+		}
+	}, err
+}
+
+// word takes one word.
+func (r *reader) word(what string) (string, error) {
+	if !r.more() {
+		return "", r.want("%s", what)
+	}
+	return r.next(), nil
+}
+
+func (r *reader) known(known ...string) (string, error) {
+	if !slices.Contains(known, r.peek()) {
+		return "", r.want("one of %s", strings.Join(known, ", "))
+	}
+	return r.next(), nil
+}
+
+// hostName takes the name of one host, or what pick has named so.
+func (r *reader) hostName() (target, error) {
+	if !r.p.names[r.peek()] {
+		return nil, r.want("a host of the swarm, or what pick has named")
+	}
+	return target{r.next()}, nil
+}
+
+func (r *reader) leader() (condition, error) {
+	if !r.p.names[r.peek()] {
+		return condition{volatile: true, holds: func(p *player) (bool, string) { return p.stage.Leader() != "", "there is no leader" }}, nil
+	}
+	t, err := r.hostName()
+	return condition{volatile: true, holds: func(p *player) (bool, string) {
+		leader := p.stage.Leader()
+		name, err := p.one(t)
+		return err == nil && leader == name, "the leader is " + strconv.Quote(leader)
+	}}, err
+}
+
+func (r *reader) node() (condition, error) {
+	t, err := r.hostName()
+	if err != nil {
+		return condition{}, err
+	}
+	want, err := r.known("ready", "down", "active", "pause", "drain", "gone", "manager", "worker")
+	return condition{holds: func(p *player) (bool, string) {
+		name, err := p.one(t)
+		if err != nil {
+			return false, err.Error()
+		}
+		n := p.stage.View().node(name)
+		if n == nil {
+			return want == "gone", "there is no such node"
+		}
+		is := []string{nodeState(n.State), string(n.Availability), string(n.Role)}
+		return slices.Contains(is, want), name + " is " + strings.Join(is, ", ")
+	}}, err
+}
+
+func nodeState(s state.NodeState) string {
+	return [...]string{"unknown", "down", "ready", "disconnected"}[s]
+}
+
+func (r *reader) host() (condition, error) {
+	t, err := r.hostName()
+	if err != nil {
+		return condition{}, err
+	}
+	want, err := r.known("up", "down", "paused")
+	return condition{holds: func(p *player) (bool, string) {
+		name, err := p.one(t)
+		if err != nil {
+			return false, err.Error()
+		}
+		hosts := p.stage.Hosts()
+		h := hosts[slices.IndexFunc(hosts, func(h Host) bool { return h.Name == name })]
+		is := "down"
+		switch {
+		case h.Paused:
+			is = "paused"
+		case h.Running:
+			is = "up"
+		}
+		return is == want, name + " is " + is
+	}}, err
+}
+
+func (r *reader) update() (condition, error) {
+	name, err := r.word("the name of a service")
+	if err != nil {
+		return condition{}, err
+	}
+	if r.accept("rolled-back") {
+		r.at--
+		r.words[r.at] = string(swarm.UpdateStateRollbackCompleted)
+	}
+	want, err := r.known("updating", "paused", "completed", "rollback_started", "rollback_paused", "rollback_completed", "none")
+	return condition{holds: func(p *player) (bool, string) {
+		s := p.stage.View().service(name)
+		if s == nil {
+			return false, "there is no service " + name
+		}
+		is := string(s.Update)
+		if is == "" {
+			is = "none"
+		}
+		return is == want, fmt.Sprintf("the update is %s (%s)", is, s.Message)
+	}}, err
+}
+
+func (r *reader) service() (condition, error) {
+	name, err := r.word("the name of a service")
+	if err != nil {
+		return condition{}, err
+	}
+	what, err := r.known("exists", "gone", "image", "says", "replicas", "label")
+	if err != nil {
+		return condition{}, err
+	}
+	argument := ""
+	if what != "exists" && what != "gone" {
+		if argument, err = r.word("what it is to be"); err != nil {
+			return condition{}, err
+		}
+	}
+	return condition{holds: func(p *player) (bool, string) {
+		v := p.stage.View()
+		s := v.service(name)
+		switch {
+		case what == "gone":
+			return s == nil, "it is there"
+		case s == nil:
+			return false, "there is no service " + name
+		case what == "image":
+			return s.Spec.TaskTemplate.ContainerSpec.Image == argument, "its image is " + s.Spec.TaskTemplate.ContainerSpec.Image
+		case what == "label":
+			key, value, _ := strings.Cut(argument, "=")
+			return s.Spec.Labels[key] == value, "the label is " + strconv.Quote(s.Spec.Labels[key])
+		case what == "replicas":
+			return strconv.Itoa(s.Desired) == argument, "it has " + strconv.Itoa(s.Desired)
+		case what == "says":
+			return v.says(s, argument)
+		default:
+			return true, ""
+		}
+	}}, nil
+}
+
+// says reports whether the swarm says something of a service's tasks or update.
+func (v *View) says(s *Service, text string) (bool, string) {
+	heard := []string{}
+	if s.Message != "" {
+		heard = append(heard, s.Message)
+	}
+	for _, t := range v.Tasks {
+		for _, m := range []string{t.Err, t.Message} {
+			if t.Service == s.ID && m != "" && !slices.Contains(heard, m) {
+				heard = append(heard, m)
+			}
+		}
+	}
+	const heardMax = 8
+	found := slices.ContainsFunc(heard, func(m string) bool { return strings.Contains(m, text) })
+	return found, fmt.Sprintf("it says %q", heard[:min(heardMax, len(heard))])
+}
+
+// replicas reads 5/5: tasks that run of those that should; of a job, tasks that
+// have completed.
+func (r *reader) replicas() (condition, error) {
+	name := r.next()
+	running, desired, _ := strings.Cut(r.next(), "/")
+	n, err1 := strconv.Atoi(running)
+	m, err2 := strconv.Atoi(desired)
+	if err := errors.Join(err1, err2); err != nil {
+		r.at--
+		return condition{}, r.want("tasks that run and tasks that should, such as 5/5")
+	}
+	return condition{holds: func(p *player) (bool, string) {
+		s := p.stage.View().service(name)
+		if s == nil {
+			return false, "there is no service " + name
+		}
+		return s.Running == n && s.Desired == m, fmt.Sprintf("it is %d/%d", s.Running, s.Desired)
+	}}, nil
+}
+
+// on reads which hosts a count is about, if it says so.
+func (r *reader) on() (target, error) {
+	if !r.accept("on") {
+		return nil, nil
+	}
+	return r.target()
+}
+
+// among reports which hosts count.
+func (p *player) among(t target) func(host string) bool {
+	if t == nil {
+		return func(string) bool { return true }
+	}
+	hosts, _ := p.resolve(t) // nobody is nobody
+	return func(host string) bool { return slices.Contains(hosts, host) }
+}
+
+func (r *reader) tasks() (condition, error) {
+	name, err := r.word("the name of a service")
+	if err != nil {
+		return condition{}, err
+	}
+	wanted, state := false, ""
+	switch word := r.peek(); {
+	case taskStates()[word]:
+		state = r.next()
+	case word == "wanted": // those that the swarm wants to run
+		wanted = r.accept("wanted")
+	}
+	where, err := r.on()
+	if err != nil {
+		return condition{}, err
+	}
+	fits, err := r.compare()
+	return condition{holds: func(p *player) (bool, string) {
+		v := p.stage.View()
+		in := p.among(where)
+		n := 0
+		for _, t := range v.Tasks {
+			if v.name(t.Service) == name && in(t.Host) && (state == "" || t.State.String() == state) && (!wanted || t.wanted()) {
+				n++
+			}
+		}
+		return fits(n), fmt.Sprintf("there are %d", n)
+	}}, err
+}
+
+// taskStates are the words for the states of a task.
+func taskStates() map[string]bool {
+	known := map[string]bool{}
+	for _, s := range []state.TaskState{
+		state.TaskNew, state.TaskPending, state.TaskAssigned, state.TaskAccepted, state.TaskPreparing, state.TaskReady, state.TaskStarting,
+		state.TaskRunning, state.TaskComplete, state.TaskShutdown, state.TaskFailed, state.TaskRejected, state.TaskRemove, state.TaskOrphaned,
+	} {
+		known[s.String()] = true
+	}
+	return known
+}
+
+// wanted reports whether the swarm wants the task to run.
+func (t *Task) wanted() bool { return t.Desired <= state.TaskComplete && !t.State.Terminal() }
+
+func (r *reader) containers() (condition, error) {
+	name, err := r.word("the name of a service")
+	if err != nil {
+		return condition{}, err
+	}
+	image := ""
+	if r.accept("image") {
+		if image, err = r.word("the name of an image"); err != nil {
+			return condition{}, err
+		}
+	}
+	where, err := r.on()
+	if err != nil {
+		return condition{}, err
+	}
+	fits, err := r.compare()
+	return condition{holds: func(p *player) (bool, string) {
+		v := p.stage.View()
+		in := p.among(where)
+		n := 0
+		for _, c := range v.Containers {
+			if p.serviceName(c.Service) == name && in(c.Host) && (image == "" || c.Image == image) {
+				n++
+			}
+		}
+		return fits(n), fmt.Sprintf("there are %d", n)
+	}}, err
+}
+
+// counters reads a condition about something that is counted since the start.
+func (r *reader) counters(word string) (condition, error) {
+	argument, err := "", error(nil)
+	if word == "starts" || word == "probe" {
+		if argument, err = r.word("what is counted"); err != nil {
+			return condition{}, err
+		}
+	}
+	fits := func(n int) bool { return n > 0 }
+	if word != "probe" || r.more() && r.peek() != "and" {
+		if fits, err = r.compare(); err != nil {
+			return condition{}, err
+		}
+	}
+	return condition{volatile: word == "probe", holds: func(p *player) (bool, string) {
+		v := p.stage.View()
+		n := 0
+		switch word {
+		case "starts":
+			for id, starts := range v.Starts {
+				if p.serviceName(id) == argument {
+					n += int(starts)
+				}
+			}
+		case "elections":
+			n = int(v.Elections)
+		case "writes":
+			n = int(v.Writes)
+		default:
+			n = int(p.stage.Probes()[argument])
+		}
+		return fits(n), fmt.Sprintf("it is %d", n)
+	}}, nil
+}
