@@ -139,7 +139,7 @@ func (v *slot) settle(r *rollout) {
 			continue
 		}
 		why := v.fateOf(t)
-		if why == stays {
+		if why == stays || why == over && v.early(t) {
 			continue
 		}
 		if why == over && r != nil {
@@ -155,6 +155,14 @@ func (v *slot) settle(r *rollout) {
 	if len(departures) > 0 && !v.lively() {
 		v.hold(departures[len(departures)-1].task)
 	}
+}
+
+// early reports whether the task has ended before the delay was over that it was
+// to wait out: an image that cannot be had shows at once. Its successor comes when
+// it would have begun itself, or nothing would hold a slot back that never gets so
+// far as to start.
+func (v *slot) early(t *state.Task) bool {
+	return t.Desired == state.TaskReady && !v.drained(t.Node) && v.now.Before(v.dueOf(t))
 }
 
 // replace makes a successor of a task that was shut down, if one is needed and
