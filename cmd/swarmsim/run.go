@@ -20,6 +20,7 @@ type runFlags struct {
 	world   string
 	seed    uint64
 	seeds   seedRange
+	own     bool // no seed was given: a scenario that has one of its own is drawn from that
 	trace   string
 	json    bool
 	verbose bool
@@ -40,6 +41,7 @@ func newRun(c console) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("seeds") {
 				f.seeds = seedRange{f.seed, f.seed}
+				f.own = !cmd.Flags().Changed("seed")
 			} else if cmd.Flags().Changed("seed") {
 				return errors.New("--seed and --seeds cannot both be given")
 			}
@@ -48,7 +50,7 @@ func newRun(c console) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.world, "world", "model", "world to play in: model")
-	flags.Uint64Var(&f.seed, "seed", 1, "what everything random is drawn from")
+	flags.Uint64Var(&f.seed, "seed", 1, "what everything random is drawn from, rather than the seed of the scenario's swarm line")
 	flags.Var(&f.seeds, "seeds", "play each scenario with every seed from A to B")
 	flags.StringVar(&f.trace, "trace", "", "write the trace to this file (one scenario, one seed)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object a run")
@@ -138,6 +140,9 @@ func playAll(ctx context.Context, f *runFlags, scripts []*script.Script) func(fu
 			for _, s := range scripts {
 				for seed := f.seeds.first; ; seed++ {
 					j := job{seeded{s, seed}, make(chan result, 1)}
+					if f.own && s.Config.Seed != 0 {
+						j.seed = s.Config.Seed
+					}
 					select {
 					case order <- j:
 					case <-ctx.Done():

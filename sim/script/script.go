@@ -190,6 +190,8 @@ func (p *parsing) instant(r *reader) (deed, error) {
 		return p.clients(r)
 	case "on":
 		return p.onHost(r)
+	case "try":
+		return p.try(r)
 	case "service", "node", "swarm", "docker":
 		r.at--
 		return p.cli(r, "")
@@ -201,4 +203,4 @@ func (p *parsing) instant(r *reader) (deed, error) {
 // commands are all there are, for those who mistype one.
 const commands = "swarm, host, image; service, node, swarm update; advance, await, idle, expect, check, settle, always, never, sometimes; " +
 	"at, after, every, when, whenever, on; crash, kill, poweroff, start, restart, pause, resume, suspend, wakeup; " +
-	"cut, clog, unclog, heal, link, isolate, partition, bridge; clock, disk, mishaps, lose-runtime, end; pick, note, storm, clients"
+	"cut, clog, unclog, heal, link, isolate, partition, bridge; clock, disk, mishaps, lose-runtime, end; pick, note, storm, clients, try"

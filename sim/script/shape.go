@@ -41,6 +41,7 @@ func (p *parsing) swarmLine(r *reader) error {
 	managers, workers := 0, 0
 	err := r.flags([]flag{
 		numberFlag("managers", &managers), numberFlag("workers", &workers),
+		seedFlag("seed", &c.Seed),
 		durationFlag("heartbeat", &c.Heartbeat), numberFlag("snapshot-entries", &c.SnapshotEntries),
 	})
 	if err != nil {
@@ -59,6 +60,14 @@ func (p *parsing) swarmLine(r *reader) error {
 		return expected("a swarm without a manager", "--managers 1 or more, or host lines with --manager before this one")
 	}
 	return nil
+}
+
+// seedFlag is what a scenario is drawn from where nobody says otherwise.
+func seedFlag(name string, to *uint64) flag {
+	return flag{name: name, what: "a seed: a whole number", set: func(v string) (err error) {
+		*to, err = strconv.ParseUint(v, 10, 64)
+		return err
+	}}
 }
 
 // host returns the host of a name, which is made if there is none.
