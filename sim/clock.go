@@ -42,6 +42,10 @@ func (c *clock) when(t time.Time, at int64) int64 {
 
 // setRate makes the clocks run at another rate from now on.
 func (c *clock) setRate(at int64, rate float64) {
+	if c.frozen {
+		c.rate = rate
+		return
+	}
 	c.base, c.since, c.rate = c.mono(at), at, rate
 }
 

@@ -156,9 +156,10 @@ func (h *Host) Pause() {
 	}
 }
 
-// Resume lets a paused daemon go on, with all that has come meanwhile.
+// Resume lets a paused daemon go on, with all that has come meanwhile; not one
+// whose machine is suspended.
 func (h *Host) Resume() {
-	if !h.paused {
+	if !h.paused || h.clock.frozen {
 		return
 	}
 	h.paused, h.upSince = false, h.w.now

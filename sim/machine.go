@@ -73,10 +73,9 @@ type machine struct {
 	draws      *Stream
 	mishaps    Mishaps
 	containers map[state.TaskID]*Container
-	surveyed   bool
 	pids       int
 	orders     int
-	surveying  bool
+	surveying  uint64 // the daemon's life to which a survey is to be told, 0 for none
 }
 
 func newMachine(h *Host) *machine {
@@ -110,16 +109,16 @@ func (h *Host) LoseRuntime(away time.Duration) { h.machine.survey(away) }
 
 // survey lists the containers to the daemon after a while.
 func (m *machine) survey(in time.Duration) {
-	if m.surveying {
+	life := m.h.life
+	if m.surveying == life {
 		return
 	}
-	m.surveying = true
-	life := m.h.life
+	m.surveying = life
 	m.h.w.after(in, func() {
-		m.surveying = false
 		if m.h.life != life {
 			return
 		}
+		m.surveying = 0
 		var found engine.ContainersFound
 		for _, c := range m.h.Containers() {
 			found.Containers = append(found.Containers, agent.Found{
