@@ -86,7 +86,9 @@ type Checker struct {
 
 	hashes  map[uint64][16]byte // of the store after each entry
 	leaders map[uint64]*sim.Host
-	skewed  bool // some clock was set or has not run true
+	decided map[state.ProposalID]time.Duration
+	since   time.Duration // when the entry that is being told of was decided on
+	skewed  bool          // some clock was set or has not run true
 	sampled time.Duration
 }
 
@@ -94,7 +96,7 @@ type Checker struct {
 func Watch(w *sim.World, oracles ...Oracle) *Checker {
 	c := &Checker{
 		World: w, Store: state.NewStore(), oracles: oracles,
-		hashes: map[uint64][16]byte{}, leaders: map[uint64]*sim.Host{},
+		hashes: map[uint64][16]byte{}, leaders: map[uint64]*sim.Host{}, decided: map[state.ProposalID]time.Duration{},
 	}
 	for _, o := range oracles {
 		c.commits = enlist(c.commits, o)
@@ -133,6 +135,10 @@ func (c *Checker) View() *state.Draft {
 // Leader returns the host that was elected for a term, nil if none is known.
 func (c *Checker) Leader(term uint64) *sim.Host { return c.leaders[term] }
 
+// Decided is when the leader decided on the entry that [Committer]s are being told
+// of: what follows from it at a later time is reckoned from then.
+func (c *Checker) Decided() time.Duration { return c.since }
+
 // Skewed reports whether any clock has been set or run untrue so far: times that
 // one leader wrote down for the next mean less then.
 func (c *Checker) Skewed() bool { return c.skewed }
@@ -161,10 +167,13 @@ func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
 		look = true
 	}
 	for _, f := range step.Effects {
-		if reply, ok := f.(engine.Reply); ok {
+		switch f := f.(type) {
+		case engine.Reply:
 			for _, o := range c.calls {
-				o.Replied(c, h, event, reply)
+				o.Replied(c, h, event, f)
 			}
+		case engine.Propose:
+			c.decided[f.Entry.Proposal] = c.World.Now()
 		}
 	}
 	for _, o := range c.steps {
@@ -226,6 +235,11 @@ func (c *Checker) apply(index uint64, entry state.Entry) {
 	delta := c.Store.Apply(index, entry.Changes)
 	c.view = nil
 	c.hashes[index] = c.Store.Hash()
+	c.since = c.World.Now()
+	if at, ok := c.decided[entry.Proposal]; ok {
+		c.since = at
+		delete(c.decided, entry.Proposal)
+	}
 	for _, o := range c.commits {
 		o.Committed(c, index, entry, &delta)
 	}

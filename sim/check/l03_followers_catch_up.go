@@ -3,6 +3,7 @@ package check
 import (
 	"time"
 
+	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/sim"
 )
@@ -10,7 +11,7 @@ import (
 // Bounds of a follower that was away.
 const (
 	catchUpMost  = 30 * time.Second
-	snapshotsMax = 2
+	snapshotsMax = 2 // with no entry between them
 )
 
 // followersCatchUp looks at the logs of the core.
@@ -43,16 +44,21 @@ func (o *followersCatchUp) behind(c *Checker) *sim.Host {
 	return nil
 }
 
-// Restored implements [Restorer]: a snapshot that a process begins with is its own.
+// Restored implements [Restorer].
 func (o *followersCatchUp) Restored(c *Checker, h *sim.Host, _ *state.Store) {
 	if !o.settling {
 		return
 	}
-	if o.installs == nil {
-		o.installs = map[*sim.Host]int{}
+	if o.installs[h]++; o.installs[h] > snapshotsMax {
+		c.Violate(o, "%s has taken %d snapshots, one after the other, and no entry", h.Name, o.installs[h])
 	}
-	if o.installs[h]++; o.installs[h] > snapshotsMax+1 {
-		c.Violate(o, "%s has taken %d snapshots since it was healed", h.Name, o.installs[h])
+}
+
+// Stepped implements [Stepper]: whoever takes an entry needs no snapshot.
+func (o *followersCatchUp) Stepped(_ *Checker, h *sim.Host, event engine.Event, _ engine.Step) {
+	switch event.(type) {
+	case engine.Committed, engine.Started:
+		delete(o.installs, h)
 	}
 }
 

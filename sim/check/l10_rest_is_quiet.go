@@ -11,6 +11,10 @@ import (
 const (
 	restPeriod            = 2 * time.Minute // ten periods of any timer that reconciles, and more
 	stepsPerHostSecondMax = 12
+	// restlessEntriesMax is how many entries a wanted task may cause in a second
+	// though it fails again and again: the last wait of the back-off is minutes,
+	// but not for those that run for a while, or end well.
+	restlessEntriesMax = 2
 )
 
 // restQuiet watches a swarm at rest for a while longer.
@@ -27,6 +31,10 @@ func (o *restQuiet) Resting(c *Checker, pass func()) {
 	containers := started(c.World.Hosts, c)
 	pass()
 	if c.anyRestless() {
+		most := restlessEntriesMax * (1 + c.wanted()) * (c.World.Now() - began).Seconds()
+		if n := c.Store.Index() - index; float64(n) > most {
+			c.Violate(o, "%d entries were written in %v of rest by services that restart; %.0f is the most", n, c.World.Now()-began, most)
+		}
 		return
 	}
 	if n := c.Store.Index() - index; n > 0 {
@@ -39,6 +47,16 @@ func (o *restQuiet) Resting(c *Checker, pass func()) {
 	if most := float64(stepsPerHostSecondMax * len(c.World.Hosts)); rate > most {
 		c.Violate(o, "engines were stepped %.0f times a second at rest; %.0f is the most", rate, most)
 	}
+}
+
+// wanted is how many tasks are to run.
+func (c *Checker) wanted() (n float64) {
+	for t := range c.View().Tasks() {
+		if alive(t) {
+			n++
+		}
+	}
+	return n
 }
 
 // started is how many containers have been begun on the core.

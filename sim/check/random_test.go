@@ -126,6 +126,7 @@ func images() map[string]sim.Image {
 }
 
 func (s *storm) run() {
+	defer func() { _ = s.w.Trace().Sum() }() // all of the trace is written
 	s.user.plan()
 	s.faults()
 	if !s.w.Run(s.shape.Between(30*time.Second, 5*time.Minute)) {
@@ -133,7 +134,6 @@ func (s *storm) run() {
 	}
 	s.over = true
 	check.Settle(s.c, s.core(), patience)
-	_ = s.w.Trace().Sum()
 }
 
 // core draws which hosts are healed; the others are broken for good.

@@ -28,12 +28,12 @@ func (o *appliedOnce) Committed(c *Checker, index uint64, entry state.Entry, del
 		o.proposals[entry.Proposal] = index
 	}
 	for _, s := range delta.Services {
-		if s.After == nil || s.Before != nil && s.Before.SpecVersion == s.After.SpecVersion || rollingBack(s.After.Update) {
+		if s.After == nil || s.Before != nil && s.Before.SpecVersion == s.After.SpecVersion {
 			continue
 		}
 		op := s.After.Spec.Labels[OperationLabel]
-		if op == "" {
-			continue
+		if op == "" || s.Before != nil && s.Before.Previous != nil && s.Before.Previous.Labels[OperationLabel] == op {
+			continue // a rollback brings an earlier write back
 		}
 		if first, seen := o.operations[op]; seen {
 			c.Violate(o, "operation %s is applied to service %s at %d, and was at %d", op, s.After.Spec.Name, index, first)

@@ -50,7 +50,7 @@ func (o *oneOfSlot) Committed(c *Checker, _ uint64, _ state.Entry, delta *state.
 		case t.After == nil:
 			delete(o.told, t.Before.ID)
 		case told(t) && holding(t.After):
-			o.told[t.After.ID] = now
+			o.told[t.After.ID] = c.Decided()
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (o *parallelism) Committed(c *Checker, index uint64, _ state.Entry, delta *
 		if d.Before == nil {
 			moved[t.Service] = true
 		} else if d.Before.Ran == 0 && t.Ran != 0 && alive(t) {
-			o.last[t.Service] = append(o.last[t.Service], landing{t.Template, c.World.Now()})
+			o.last[t.Service] = append(o.last[t.Service], landing{t.Template, c.Decided()})
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(moved)) {

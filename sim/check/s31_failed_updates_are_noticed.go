@@ -86,7 +86,7 @@ func (o *failuresCounted) look(c *Checker, d state.Diff[state.Task], touched map
 		return
 	}
 	if d.Before != nil && d.Before.Ran == 0 && t.Ran != 0 {
-		o.ran[t.ID] = c.World.Now()
+		o.ran[t.ID] = c.Decided()
 	}
 	if d.Before == nil || !told(d) || !selfEnded(t) || t.Desired != state.TaskShutdown {
 		return

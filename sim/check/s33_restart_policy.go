@@ -11,6 +11,7 @@ import (
 // swarm keeps them.
 type restarts struct {
 	ends map[tries][]time.Duration      // when tasks ended by themselves
+	made map[tries]time.Duration        // when the last restart was decided on
 	born map[state.TaskID]time.Duration // of those that wait for their delay
 }
 
@@ -40,6 +41,7 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 			o.began(c, index, t)
 		case t.Desired == state.TaskRemove && (d.Before == nil || d.Before.Desired != state.TaskRemove):
 			delete(o.ends, triesOf(t))
+			delete(o.made, triesOf(t))
 		}
 		if t := d.After; t != nil && told(d) && selfEnded(t) && t.Desired == state.TaskShutdown {
 			over[slotOf(t)] = t
@@ -86,10 +88,14 @@ func (o *restarts) judge(c *Checker, index uint64, old, t *state.Task) {
 	if n := c.View().Node(old.Node); p.delay <= 0 || n != nil && isDrained(n) {
 		return
 	}
+	if last, ok := o.made[triesOf(t)]; ok && c.World.Now()-last < p.delay*8/10 && !c.Skewed() {
+		c.Violate(o, "entry %d restarts slot %v %v after the last restart; the delay is %v", index, t.SlotKey(), c.World.Now()-last, p.delay)
+	}
+	o.made[triesOf(t)] = c.Decided()
 	if t.Desired != state.TaskReady {
 		c.Violate(o, "entry %d restarts slot %v at once; the delay is %v", index, t.SlotKey(), p.delay)
 	}
-	o.born[t.ID] = c.World.Now()
+	o.born[t.ID] = c.Decided()
 }
 
 // began looks at a task that waited for its delay, and waits no more.

@@ -48,6 +48,8 @@ func (o *globalCovers) node(c *Checker, s *state.Service, n *state.Node, made *s
 	var live, ended int
 	for _, t := range c.View().Slot(s.ID, state.SlotKey{Node: n.ID}) {
 		switch {
+		case t.Job && t.Status.State == state.TaskComplete:
+			ended++ // it stays where it was done
 		case alive(t):
 			live++
 		case selfEnded(t):
