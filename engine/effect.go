@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -40,9 +43,36 @@ type Publish struct{ Events []control.Event }
 // CreateAuthority asks for a new root certificate. Answered by [AuthorityCreated].
 type CreateAuthority struct{ Cluster state.ClusterID }
 
-// Bootstrap asks for a log whose only voter is this node, and then for Identity
-// to be saved: from then on the node is a member. Answered by [Elected].
-type Bootstrap struct{ Identity Identity }
+// Bootstrap asks for a certificate of this node, signed by the root that was
+// created, for a log whose only voter it is, and then for Identity to be saved:
+// from then on the node is a member. Answered by [Elected].
+type Bootstrap struct {
+	Identity          Identity
+	RootCert, RootKey []byte // PEM
+}
+
+// Join asks one of the managers at Remotes for membership: the driver makes a key,
+// has it certified against Token by a manager whose root the token names, and
+// saves the certificate and the identity. A node that joins as a manager opens an
+// empty log too. Answered by [Joined].
+type Join struct {
+	Remotes      []string // host:port
+	Token        string
+	Addr         string // advertised, host:port
+	Availability swarm.NodeAvailability
+}
+
+// ChangeRole asks for a certificate of the other role, and for the log to be
+// opened, empty, or closed and forgotten. Answered by [RoleChanged].
+type ChangeRole struct{ Manager bool }
+
+// ChangeVoter asks the log that this node leads to give a manager a standing.
+// Answered by [VoterChanged], or by [Deposed].
+type ChangeVoter struct{ membership.Change }
+
+// Reach says which managers the driver should keep in touch with, and remember
+// across restarts. Nothing answers it.
+type Reach struct{ Managers []wire.Manager }
 
 // Leave asks for the log, the identity and whatever else makes this node a
 // member to be forgotten, durably. Answered by [Left].
@@ -91,6 +121,10 @@ func (Forward) isEffect()         {}
 func (Publish) isEffect()         {}
 func (CreateAuthority) isEffect() {}
 func (Bootstrap) isEffect()       {}
+func (Join) isEffect()            {}
+func (ChangeRole) isEffect()      {}
+func (ChangeVoter) isEffect()     {}
+func (Reach) isEffect()           {}
 func (Leave) isEffect()           {}
 func (Propose) isEffect()         {}
 func (Verify) isEffect()          {}

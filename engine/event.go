@@ -9,6 +9,7 @@ import (
 	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -32,7 +33,7 @@ type Started struct {
 	// Identity is what was saved, zero when the node is in no swarm.
 	Identity Identity
 	// Managers are those that a worker may turn to, as it last knew them.
-	Managers []state.NodeID
+	Managers []wire.Manager
 	Seed     entropy.Seed
 	// Description is the node as it sees itself.
 	Description swarm.NodeDescription
@@ -70,8 +71,32 @@ type AuthorityCreated struct {
 }
 
 // Elected says that this manager leads for Term, and that everything committed
-// before that term has been delivered.
-type Elected struct{ Term uint64 }
+// before that term has been delivered. Voters are the managers that take part in
+// consensus, with a vote or, so far, without.
+type Elected struct {
+	Term   uint64
+	Voters []membership.Member
+}
+
+// VoterChanged answers [ChangeVoter].
+type VoterChanged struct {
+	membership.Member
+	Err error
+}
+
+// Joined answers [Join]: this node is a member of the swarm that Identity names,
+// or Err says why not. Managers are those that it may turn to.
+type Joined struct {
+	Identity Identity
+	Managers []wire.Manager
+	Err      error
+}
+
+// RoleChanged answers [ChangeRole].
+type RoleChanged struct {
+	Identity Identity
+	Err      error
+}
 
 // Deposed says that this manager no longer leads. What it proposed may yet commit.
 type Deposed struct{}
@@ -168,6 +193,9 @@ func (ForwardReturned) isEvent()  {}
 func (AuthorityCreated) isEvent() {}
 func (Elected) isEvent()          {}
 func (Deposed) isEvent()          {}
+func (VoterChanged) isEvent()     {}
+func (Joined) isEvent()           {}
+func (RoleChanged) isEvent()      {}
 func (LeaderChanged) isEvent()    {}
 func (Committed) isEvent()        {}
 func (Restored) isEvent()         {}

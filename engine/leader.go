@@ -6,6 +6,7 @@ import (
 	"github.com/swarmd/swarmd/engine/allocator"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/dispatcher"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/orchestrator"
 	"github.com/swarmd/swarmd/engine/scheduler"
@@ -29,6 +30,7 @@ type leader struct {
 	ports        *allocator.Ports
 	scheduler    *scheduler.Scheduler
 	dispatcher   *dispatcher.Dispatcher
+	council      *membership.Council
 }
 
 // leaderCallsMax is how many calls may wait for a pass, and how many for
@@ -62,7 +64,7 @@ type verification struct {
 
 // lead builds a leader from the store. Every node gets a fresh grace: losing a
 // leader must never look like losing nodes.
-func lead(n *Node, term uint64, now time.Time) *leader {
+func lead(n *Node, term uint64, council *membership.Council, now time.Time) *leader {
 	d := n.store.Draft()
 	return &leader{
 		term:         term,
@@ -71,6 +73,7 @@ func lead(n *Node, term uint64, now time.Time) *leader {
 		ports:        allocator.New(d),
 		scheduler:    scheduler.New(d, now),
 		dispatcher:   dispatcher.New(d, now, n.identity.Node),
+		council:      council,
 		again:        true, // what the last leader left undone
 	}
 }
@@ -79,7 +82,7 @@ func lead(n *Node, term uint64, now time.Time) *leader {
 // in flight came to nothing, and with it what the stages had taken for done. Its
 // calls go first into the next pass.
 func (l *leader) renewed(n *Node, now time.Time) *leader {
-	fresh := lead(n, l.term, now)
+	fresh := lead(n, l.term, l.council, now)
 	fresh.seq, fresh.reads = l.seq, l.reads
 	fresh.calls = append(l.inFlight.calls, l.calls...)
 	n.founding = l.inFlight.founding
@@ -161,7 +164,7 @@ func (l *leader) decide(n *Node, now time.Time, out *Step) {
 // due reports whether a pass could come to anything.
 func (l *leader) due(now time.Time, n *Node) bool {
 	if l.again || len(l.calls) > 0 || n.founding != nil || l.dispatcher.Pending() ||
-		l.orchestrator.Pending() || l.ports.Pending() || l.scheduler.Pending() {
+		l.council.Pending() || l.orchestrator.Pending() || l.ports.Pending() || l.scheduler.Pending() {
 		return true
 	}
 	at := l.wake()
@@ -189,6 +192,7 @@ func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) *proposal {
 	}
 	p.calls, l.calls = l.calls[:taken:taken], l.calls[taken:]
 	l.dispatcher.Apply(draft, now, wall)
+	l.council.Record(draft, wall)
 	l.observe(draft)
 	l.orchestrator.Reconcile(draft, n.mint, now, wall)
 	l.observe(draft)
@@ -199,6 +203,7 @@ func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) *proposal {
 	l.orchestrator.Observe(&placed)
 	l.ports.Observe(&placed)
 	l.dispatcher.Observe(&placed)
+	l.council.Observe(&placed)
 	return p
 }
 
@@ -208,6 +213,7 @@ func (l *leader) observe(draft *state.Draft) {
 	l.ports.Observe(&delta)
 	l.scheduler.Observe(&delta)
 	l.dispatcher.Observe(&delta)
+	l.council.Observe(&delta)
 }
 
 // proposed reports whether the entry of this name is the one in flight.
@@ -264,5 +270,5 @@ func (l *leader) wake() time.Time {
 	if l == nil || l.inFlight != nil {
 		return time.Time{}
 	}
-	return earlier(l.orchestrator.Wake(), earlier(l.dispatcher.Wake(), l.scheduler.Wake()))
+	return earlier(l.orchestrator.Wake(), earlier(earlier(l.dispatcher.Wake(), l.council.Wake()), l.scheduler.Wake()))
 }

@@ -1,28 +1,31 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
 // Docker's words for a node that cannot serve a call.
 const (
-	textNotMember = `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`
-	textWorker    = `This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.`
-	textMember    = `This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`
-	textNoSwarm   = `This node is not part of a swarm`
-	textNoLeader  = `rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.`
-	textUnknown   = `rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status; the change may or may not take effect: look before you repeat it`
-	textBusy      = `rpc error: code = Unavailable desc = too many calls are waiting for a leader; try again`
-	textCrowded   = `rpc error: code = Unavailable desc = too many calls are waiting for this manager; try again`
-	textLastLeave = "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
-	textForceNew  = `--force-new-cluster is not served by this build: a swarm of one manager needs none`
-	textFounding  = `This node is being made the first manager of a swarm; wait for it to finish`
+	textNotMember   = `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`
+	textWorker      = `This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.`
+	textMember      = `This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`
+	textNoSwarm     = `This node is not part of a swarm`
+	textNoLeader    = `rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.`
+	textUnknown     = `rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status; the change may or may not take effect: look before you repeat it`
+	textBusy        = `rpc error: code = Unavailable desc = too many calls are waiting for a leader; try again`
+	textCrowded     = `rpc error: code = Unavailable desc = too many calls are waiting for this manager; try again`
+	textLastLeave   = "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
+	textQuorumLeave = "You are attempting to leave the swarm on a node that is participating as a manager. Removing this node leaves %d managers out of %d. Without a Raft quorum your swarm will be inaccessible. The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message. "
+	textForceNew    = `--force-new-cluster is not served by this build: a swarm of one manager needs none`
+	textFounding    = `This node is being made the first manager of a swarm; wait for it to finish`
 )
 
 // Limits of what waits on a manager.
@@ -55,6 +58,9 @@ func (n *Node) called(now time.Time, e Called, out *Step) {
 		return
 	case control.SwarmInit:
 		n.found(e.Request, c, out)
+		return
+	case control.SwarmJoin:
+		n.join(now, e.Request, c, out)
 		return
 	case control.SwarmLeave:
 		n.leave(e.Request, c, out)
@@ -91,7 +97,7 @@ func (n *Node) expire(now time.Time, out *Step) {
 func (n *Node) info() control.Answer {
 	info := control.NodeInfo{State: swarm.LocalNodeStateInactive}
 	switch {
-	case n.founding != nil:
+	case n.founding != nil, n.joining != nil:
 		info.State = swarm.LocalNodeStatePending
 	case n.member():
 		info.State = swarm.LocalNodeStateActive
@@ -102,10 +108,14 @@ func (n *Node) info() control.Answer {
 	info.NodeID = string(n.identity.Node)
 	info.NodeAddr = host(n.identity.Addr)
 	info.Manager = n.identity.Manager
-	if !info.Manager {
-		return info
+	for _, m := range n.managers {
+		info.Managers = append(info.Managers, swarm.Peer{NodeID: string(m.ID), Addr: m.Addr})
 	}
 	d := n.store.Draft()
+	if !info.Manager || d.Cluster() == nil {
+		return info
+	}
+	info.Managers = nil
 	info.Cluster = d.Cluster()
 	info.NodeCount = d.NodeCount()
 	for node := range d.Nodes() {
@@ -127,6 +137,9 @@ func (n *Node) found(request RequestID, call control.SwarmInit, out *Step) {
 		return
 	case n.member():
 		refuse(control.Unavailable, textMember)
+		return
+	case n.joining != nil:
+		refuse(control.Unavailable, textJoining)
 		return
 	case n.founding != nil:
 		refuse(control.Unavailable, textFounding)
@@ -157,7 +170,21 @@ func (n *Node) foundWith(e AuthorityCreated, out *Step) {
 	}
 	f.authority = e
 	n.identity = Identity{Node: f.node, Cluster: f.cluster, Addr: f.call.AdvertiseAddr, Manager: true}
-	out.do(Bootstrap{n.identity})
+	out.do(Bootstrap{n.identity, e.Cert, e.Key})
+}
+
+// textLeave warns, in Docker's words, of what it means that a manager leaves.
+func (n *Node) textLeave() string {
+	managers := 0
+	for node := range n.store.Draft().Nodes() {
+		if node.Manager {
+			managers++
+		}
+	}
+	if managers < 2 {
+		return textLastLeave
+	}
+	return fmt.Sprintf(textQuorumLeave, managers-1, managers)
 }
 
 // leave takes the node out of the swarm. What it runs is stopped and removed.
@@ -167,10 +194,11 @@ func (n *Node) leave(request RequestID, call control.SwarmLeave, out *Step) {
 		out.do(Reply{request, fail(control.Unavailable, textNoSwarm)})
 	case n.leaving != nil:
 		out.do(Reply{request, fail(control.Unavailable, "This node is leaving the swarm already")})
-	case !call.Force:
-		out.do(Reply{request, fail(control.Unavailable, textLastLeave)})
+	case !call.Force && n.identity.Manager:
+		out.do(Reply{request, fail(control.Unavailable, n.textLeave())})
 	default:
 		n.leaving = &request
+		n.worker.quit(n, out)
 		out.do(Leave{})
 	}
 }
@@ -181,7 +209,7 @@ func (n *Node) left(now time.Time, out *Step) {
 		out.do(Reply{w.call.Request, fail(control.Unavailable, textNotMember)})
 	}
 	n.waiting = nil
-	n.identity = Identity{}
+	n.identity, n.managers, n.joining, n.changing = Identity{}, nil, nil, false
 	n.store = state.NewStore()
 	n.known = ""
 	n.worker.dismiss(n, now)
@@ -198,8 +226,8 @@ func (n *Node) elected(now time.Time, e Elected, out *Step) {
 		out.do(Leave{})
 		return
 	}
-	n.leader = lead(n, e.Term, now)
-	n.known = n.identity.Node
+	n.leader = lead(n, e.Term, membership.New(e.Voters), now)
+	n.known, n.guessed = n.identity.Node, false
 	n.worker.follow(n, now)
 	for _, w := range n.waiting {
 		n.leader.called(n, w.call, out)
@@ -227,7 +255,7 @@ func (n *Node) deposed(now time.Time, out *Step) {
 // leaderChanged has the worker report to the leader, and passes on the calls that
 // waited for one.
 func (n *Node) leaderChanged(now time.Time, e LeaderChanged, out *Step) {
-	n.known = e.Leader
+	n.known, n.guessed = e.Leader, false
 	n.worker.follow(n, now)
 	if !n.follows() {
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/swarmd/swarmd/engine/invariant"
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
 )
 
 // A Node is one member of the swarm, or one that may become a member. Its zero
@@ -22,11 +23,14 @@ type Node struct {
 
 	store    *state.Store
 	known    state.NodeID   // the leader as far as known, "" when not
-	managers []state.NodeID // those that a worker may ask for the leader
+	guessed  bool           // known is what others say, or less; the log does not tell
+	managers []wire.Manager // those that a worker may ask for the leader
 	leader   *leader        // nil unless this node leads
 	worker   worker
 
 	founding *founding  // a swarm that is being made here
+	joining  *joining   // a swarm that is being joined from here
+	changing bool       // a change of role is under way
 	leaving  *RequestID // the call that asked to leave
 	waiting  []waitingCall
 }
@@ -56,6 +60,12 @@ func (n *Node) Step(now time.Time, event Event) Step {
 		n.called(now, e, &out)
 	case ForwardReturned:
 		out.do(Reply{e.Request, e.Answer})
+	case Joined:
+		n.joined(now, e, &out)
+	case RoleChanged:
+		n.roleChanged(now, e, &out)
+	case VoterChanged:
+		n.leader.voterChanged(e, now)
 	case AuthorityCreated:
 		n.foundWith(e, &out)
 	case Elected:
@@ -112,9 +122,11 @@ func (n *Node) Store() *state.Store { return n.store }
 func (n *Node) settle(now time.Time, out *Step) {
 	const rounds = 16 // each hands over all there is; two suffice but for retries
 	n.expire(now, out)
+	n.impatient(now, out)
 	for range rounds {
 		n.worker.tick(n, now, out)
 		n.leader.decide(n, now, out)
+		n.leader.convene(n, now, out)
 		if !n.exchange(now, out) {
 			return
 		}
@@ -127,6 +139,9 @@ func (n *Node) wake(now time.Time) time.Time {
 	at = earlier(at, n.leader.wake())
 	for _, w := range n.waiting {
 		at = earlier(at, w.until)
+	}
+	if j := n.joining; j != nil && !j.answered {
+		at = earlier(at, j.until)
 	}
 	if !at.IsZero() && at.Before(now) {
 		return now
@@ -148,7 +163,11 @@ func (n *Node) start(now time.Time, e Started) {
 	n.store = state.NewStore()
 	n.managers = e.Managers
 	n.worker.begin(n, now)
-	n.worker.seek(n, now)
+	if n.identity.Manager { // its log will tell who leads, if it has one
+		n.worker.follow(n, now)
+	} else {
+		n.worker.seek(n, now)
+	}
 }
 
 // earlier returns the earlier of two times, of which zero means never.

@@ -2,13 +2,13 @@ package engine
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/engine/invariant"
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
 
@@ -27,8 +27,11 @@ type worker struct {
 	dueWake  time.Time
 }
 
-// helloPatience is how long a worker waits for an answer to its Hello.
-const helloPatience = time.Second
+// How long a worker waits.
+const (
+	helloPatience  = time.Second     // for an answer to its Hello
+	wanderPatience = 3 * time.Second // for the log to tell who leads, before a manager asks
+)
 
 // Gateway is the node's address on the bridge of its containers. Docker's own
 // gateway bridge has 172.18.0.0/16 by default; both may be on one machine.
@@ -59,28 +62,31 @@ func (w *worker) follow(n *Node, now time.Time) {
 	w.outbox = nil
 	w.nextBeat = time.Time{}
 	if n.known == "" {
+		if n.member() {
+			w.nextBeat = now.Add(wanderPatience)
+		}
 		return
 	}
 	w.agent.Identify(n.identity.Node)
 	w.session = n.mint.Uint64N(1<<63) + 1
 	w.sequence, w.reports = 0, 0
-	w.outbox = append(w.outbox, wire.Hello{
-		Session:     w.session,
-		Addr:        host(n.identity.Addr),
-		Description: n.description,
-	})
+	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), Description: n.description}
+	if n.identity.Manager {
+		hello.ManagerAddr = n.identity.Addr
+	}
+	w.outbox = append(w.outbox, hello)
 	w.nextBeat = now.Add(helloPatience)
 	w.agent.Reconnect(now)
 }
 
 // take handles a message from the leader.
-func (w *worker) take(n *Node, now time.Time, m wire.Message) {
+func (w *worker) take(n *Node, now time.Time, m wire.Message, out *Step) {
 	switch m := m.(type) {
 	case wire.Assign:
-		w.assigned(n, now, m)
+		w.assigned(n, now, m, out)
 	case wire.Bye:
 		w.parted(n, now, m)
-	case wire.Hello, wire.Heartbeat, wire.Report: // for leaders
+	case wire.Hello, wire.Heartbeat, wire.Report, wire.Quit: // for leaders
 	default:
 		invariant.Violated("unknown message %T", m)
 	}
@@ -90,11 +96,11 @@ func (w *worker) take(n *Node, now time.Time, m wire.Message) {
 // left only for the leader of a later term.
 func (w *worker) parted(n *Node, now time.Time, m wire.Bye) {
 	ended := m.Session == w.session && m.Session != 0
-	news := !n.identity.Manager && m.Leader != "" && m.Leader != n.known &&
+	news := n.wanders() && m.Leader != "" && m.Leader != n.known &&
 		(m.Term > w.term || m.Term == 0 && w.sequence == 0)
 	switch {
 	case news:
-		n.known, w.term = m.Leader, max(w.term, m.Term)
+		n.known, n.guessed, w.term = m.Leader, true, max(w.term, m.Term)
 		w.follow(n, now)
 	case ended && w.sequence > 0 && !mutant.On(mutant.ByeIgnored): // else it is Hello that was refused: that is said again in time
 		w.follow(n, now)
@@ -104,19 +110,19 @@ func (w *worker) parted(n *Node, now time.Time, m wire.Bye) {
 // seek has a worker that knows no leader ask one of the managers, each time
 // another. Managers are told by their log.
 func (w *worker) seek(n *Node, now time.Time) {
-	if n.identity.Manager || !n.member() || len(n.managers) == 0 {
+	if !n.wanders() || len(n.managers) == 0 {
 		return
 	}
 	at := int(n.mint.Uint64N(uint64(len(n.managers))))
-	if n.managers[at] == n.known {
+	if n.managers[at].ID == n.known {
 		at = (at + 1) % len(n.managers)
 	}
-	n.known = n.managers[at]
+	n.known, n.guessed = n.managers[at].ID, true
 	w.follow(n, now)
 }
 
 // assigned takes in assignments that are of this session and next in line.
-func (w *worker) assigned(n *Node, now time.Time, m wire.Assign) {
+func (w *worker) assigned(n *Node, now time.Time, m wire.Assign, out *Step) {
 	switch {
 	case m.Session != w.session:
 		return
@@ -132,6 +138,9 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign) {
 	}
 	w.sequence = m.Sequence
 	w.agent.Assign(m, now)
+	n.reach(m.Managers, out)
+	n.play(m.Manager, out)
+	n.settled(out)
 }
 
 // tick lets the agent work and turns what it wants into effects and messages.
@@ -140,7 +149,7 @@ func (w *worker) tick(n *Node, now time.Time, out *Step) {
 		return
 	}
 	for _, m := range w.inbox {
-		w.take(n, now, m)
+		w.take(n, now, m, out)
 	}
 	w.inbox = nil
 	w.agent.Tick(now)
@@ -153,6 +162,10 @@ func (w *worker) tick(n *Node, now time.Time, out *Step) {
 		out.do(ApplyNetwork{plan(o.Generation, o.Endpoints)})
 	}
 	if n.known == "" {
+		if !w.nextBeat.IsZero() && !now.Before(w.nextBeat) {
+			w.nextBeat = time.Time{}
+			w.seek(n, now)
+		}
 		return
 	}
 	if len(o.Statuses) > 0 {
@@ -168,14 +181,14 @@ func (w *worker) tick(n *Node, now time.Time, out *Step) {
 // Hello, it says that again, a worker to another manager.
 func (w *worker) heartbeat(n *Node, now time.Time) {
 	if w.sequence == 0 {
-		if n.identity.Manager {
-			w.follow(n, now)
-		} else {
+		if n.wanders() {
 			w.seek(n, now)
+		} else {
+			w.follow(n, now)
 		}
 		return
 	}
-	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence, Reports: w.reports})
+	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence, Reports: w.reports, Index: n.store.Index()})
 	w.nextBeat = now.Add(w.beat)
 }
 
@@ -187,7 +200,7 @@ func (n *Node) exchange(now time.Time, out *Step) bool {
 	moved := false
 	for _, m := range n.worker.outbox {
 		if n.leader != nil {
-			n.leader.dispatcher.Receive(n.identity.Node, m, now)
+			n.leader.hear(n.identity.Node, m, now)
 			moved = true
 			continue
 		}
@@ -205,23 +218,39 @@ func (n *Node) received(now time.Time, e Received, out *Step) {
 	switch m := e.Message.(type) {
 	case wire.Assign:
 		if e.From == n.known {
-			n.worker.take(n, now, m)
+			n.worker.take(n, now, m, out)
 		}
 	case wire.Bye:
-		if e.From == n.known || slices.Contains(n.managers, e.From) {
-			n.worker.take(n, now, m)
+		if e.From == n.known || n.knows(e.From) {
+			n.worker.take(n, now, m, out)
 		}
 	case wire.Hello:
 		switch {
 		case n.leader != nil:
-			n.leader.dispatcher.Receive(e.From, m, now)
+			n.leader.hear(e.From, m, now)
 		case n.follows(): // the worker asked the wrong manager
 			out.do(Send{e.From, wire.Bye{Session: m.Session, Leader: n.known}})
 		}
 	default:
 		if n.leader != nil {
-			n.leader.dispatcher.Receive(e.From, m, now)
+			n.leader.hear(e.From, m, now)
 		}
+	}
+}
+
+// hear takes in what a node says to its leader.
+func (l *leader) hear(from state.NodeID, m wire.Message, now time.Time) {
+	if beat, ok := m.(wire.Heartbeat); ok {
+		l.council.Heard(from, beat.Index)
+	}
+	l.dispatcher.Receive(from, m, now)
+}
+
+// quit tells the leader that this node leaves. If that is lost, the leader finds
+// out by the silence.
+func (w *worker) quit(n *Node, out *Step) {
+	if n.known != "" && n.known != n.identity.Node {
+		out.do(Send{n.known, wire.Quit{Session: w.session}})
 	}
 }
 

@@ -24,10 +24,13 @@ type Host struct {
 	ID      state.NodeID
 	Manager bool
 
-	w      *World
-	config HostConfig
-	clock  clock
-	draws  *Stream
+	w        *World
+	config   HostConfig
+	identity engine.Identity // on its disk
+	managers []wire.Manager  // on its disk
+	joins    int
+	clock    clock
+	draws    *Stream
 
 	engine   *engine.Node // nil: the daemon does not run
 	life     uint64       // how often it was started
@@ -107,15 +110,9 @@ func (h *Host) Start() {
 	h.engine = &engine.Node{}
 	h.due, h.upSince = 0, h.w.now
 	h.applying = nil
-	var managers []state.NodeID
-	for _, o := range h.w.Hosts {
-		if o.Manager {
-			managers = append(managers, o.ID)
-		}
-	}
 	h.step(engine.Started{
-		Identity:    engine.Identity{Node: h.ID, Cluster: h.w.cluster, Addr: h.addr(), Manager: h.Manager},
-		Managers:    managers,
+		Identity:    h.identity,
+		Managers:    h.managers,
 		Seed:        seedOf(newStream(h.w.seed, fmt.Sprintf("engine/%s/%d", h.Name, h.life))),
 		Description: h.description(),
 		Offset:      h.clock.offset,
@@ -285,7 +282,15 @@ func (h *Host) perform(effect engine.Effect) {
 	case engine.ApplyNetwork:
 		h.applyNetwork(f.Plan)
 	case engine.Leave:
-		h.later(time.Millisecond, engine.Left{})
+		h.leave()
+	case engine.Join:
+		h.join(f)
+	case engine.ChangeRole:
+		h.changeRole(f)
+	case engine.ChangeVoter:
+		h.replica.configure(f.Change)
+	case engine.Reach:
+		h.managers = f.Managers
 	case engine.CreateAuthority, engine.Bootstrap:
 		h.w.Violate("the swarm is founded once", "%s wants %T", h.Name, effect)
 	default:

@@ -42,6 +42,8 @@ type logEntry struct {
 // its disk.
 type replica struct {
 	h     *Host
+	id    state.NodeID // by which the log's configuration knows it
+	gone  bool         // its host has forgotten it; others wait for it in vain
 	model *raftModel
 
 	promised  uint64     // the newest term that it has voted in or heard of
@@ -49,6 +51,7 @@ type replica struct {
 	baseTerm  uint64     // that entry's term
 	snapshot  []byte     // nil: none
 	entries   []logEntry // from base+1
+	votes     bool       // in the log's configuration; without, it is only sent the log
 	slowDisk  time.Duration
 	stuckDisk bool
 
@@ -59,7 +62,7 @@ type replica struct {
 	commit    uint64
 	delivered uint64
 	leader    state.NodeID // told last
-	match     []uint64     // by replica, while it leads
+	match     []uint64     // by host, while it leads
 	sent      []uint64
 	questions []engine.VerifyID
 	leaving   bool // a lease is running out
@@ -73,7 +76,7 @@ func newRaftModel(w *World, threshold int) *raftModel {
 	}
 	for _, h := range w.Hosts {
 		if h.Manager {
-			h.replica = &replica{h: h, model: m}
+			h.replica = &replica{h: h, id: h.ID, model: m, votes: true}
 			m.replicas = append(m.replicas, h.replica)
 		}
 	}
@@ -113,7 +116,16 @@ func (m *raftModel) quiet() bool {
 	return true
 }
 
-func (m *raftModel) quorum() int { return len(m.replicas)/2 + 1 }
+// quorum is how many votes are enough.
+func (m *raftModel) quorum() int {
+	votes := 0
+	for _, r := range m.replicas {
+		if r.votes {
+			votes++
+		}
+	}
+	return votes/2 + 1
+}
 
 // reconsider looks anew at who can lead, once for all that changes at a moment.
 func (m *raftModel) reconsider() {
@@ -145,14 +157,14 @@ func (r *replica) termAt(index uint64) uint64 {
 
 // hears reports whether the replica and another reach each other.
 func (r *replica) hears(o *replica) bool {
-	return o.h.Up() && r.h.Up() && r.model.w.joined(r.h, o.h)
+	return !o.gone && !r.gone && o.h.Up() && r.h.Up() && r.model.w.joined(r.h, o.h)
 }
 
 // quorate reports whether the replica reaches a quorum that would follow it.
 func (r *replica) quorate() bool {
 	n := 0
 	for _, o := range r.model.replicas {
-		if r.hears(o) && o.promised <= r.term {
+		if o.votes && r.hears(o) && o.promised <= r.term {
 			n++
 		}
 	}
@@ -217,7 +229,7 @@ func (r *replica) runOut() {
 // stand has a replica that hears no leader stand for election when its timeout
 // is over.
 func (r *replica) stand() {
-	if r.standing || r.leads {
+	if r.standing || r.leads || !r.votes {
 		return
 	}
 	if o := r.follows(); o != nil {
@@ -251,7 +263,7 @@ func (r *replica) campaign() {
 	term := r.promised
 	reached := 0
 	for _, o := range r.model.replicas {
-		if !r.hears(o) {
+		if !o.votes || !r.hears(o) {
 			continue
 		}
 		reached++
@@ -286,8 +298,8 @@ func (r *replica) campaign() {
 		x.Won(e)
 	}
 	r.leads, r.term, r.elected = true, term, false
-	r.match = make([]uint64, len(r.model.replicas))
-	r.sent = make([]uint64, len(r.model.replicas))
+	r.match = make([]uint64, len(r.h.w.Hosts))
+	r.sent = make([]uint64, len(r.h.w.Hosts))
 	r.entries = append(r.entries, logEntry{term, nil})
 	r.barrier = r.last()
 	r.tell(r.h.ID)
@@ -358,10 +370,11 @@ func (r *replica) syncTime() time.Duration {
 
 // replicate sends every follower what it lacks.
 func (r *replica) replicate() {
-	for i, o := range r.model.replicas {
+	for _, o := range r.model.replicas {
 		if o == r || !r.hears(o) {
 			continue
 		}
+		i := o.h.Number
 		if r.sent[i] < r.last() || r.match[i] < r.last() || o.commit < r.commit || o.leader != r.h.ID {
 			r.send(i, o)
 		}
@@ -471,9 +484,14 @@ func (o *replica) restore() {
 // matched notes that a replica has all entries up to an index, and commits what
 // a quorum has.
 func (r *replica) matched(o *replica, index uint64) {
-	i := slices.Index(r.model.replicas, o)
+	i := o.h.Number
 	r.match[i] = max(r.match[i], min(index, r.last()))
-	have := slices.Clone(r.match)
+	var have []uint64
+	for _, v := range r.model.replicas {
+		if v.votes {
+			have = append(have, r.match[v.h.Number])
+		}
+	}
 	slices.Sort(have)
 	commit := have[len(have)-r.model.quorum()]
 	if commit > r.commit && r.termAt(commit) == r.term {
@@ -510,7 +528,7 @@ func (r *replica) learn(commit uint64) {
 	}
 	if r.leads && !r.elected && r.delivered >= r.barrier {
 		r.elected = true
-		r.h.take(engine.Elected{Term: r.term})
+		r.h.take(engine.Elected{Term: r.term, Voters: r.model.members()})
 	}
 	r.compact()
 }

@@ -104,6 +104,15 @@ func (t *Trace) event(at int64, host string, event engine.Event) {
 		t.number(uint64(e.Request))
 	case engine.AuthorityCreated:
 		t.word("authority-created")
+	case engine.VoterChanged:
+		t.word("voter-changed " + string(e.Node) + " " + e.Standing.String())
+		t.failure(e.Err)
+	case engine.Joined:
+		t.word("joined " + string(e.Identity.Node))
+		t.failure(e.Err)
+	case engine.RoleChanged:
+		t.word("role-changed " + strconv.FormatBool(e.Identity.Manager))
+		t.failure(e.Err)
 	case engine.Elected:
 		t.word("elected")
 		t.number(e.Term)
@@ -186,6 +195,15 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 		t.word("bootstrap " + string(f.Identity.Node))
 	case engine.Leave:
 		t.word("leave")
+	case engine.Join:
+		t.word("join")
+	case engine.ChangeRole:
+		t.word("change-role " + strconv.FormatBool(f.Manager))
+	case engine.ChangeVoter:
+		t.word("change-voter " + string(f.Node) + " " + f.Standing.String())
+	case engine.Reach:
+		t.word("reach")
+		t.number(uint64(len(f.Managers)))
 	case engine.Propose:
 		t.word("propose")
 		t.proposal(f.Entry)
@@ -262,6 +280,9 @@ func (t *Trace) message(message wire.Message) {
 		}
 		t.number(uint64(len(m.Keep)))
 		t.number(uint64(len(m.Gone)))
+	case wire.Quit:
+		t.word("quit")
+		t.number(m.Session)
 	case wire.Bye:
 		t.word("bye")
 		t.number(m.Session)

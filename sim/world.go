@@ -14,6 +14,7 @@ import (
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
 )
 
 // Limits of a world.
@@ -49,6 +50,8 @@ type HostConfig struct {
 	EngineLabels map[string]string
 	Generic      []swarm.GenericResource
 	Availability swarm.NodeAvailability
+	// Outside says that the host is no member when the run begins: it may join.
+	Outside bool
 }
 
 // A World is a swarm in one thread: the engines of its hosts under simulated
@@ -109,6 +112,7 @@ func New(c Config) (*World, error) {
 	for i, hc := range c.Hosts {
 		w.Hosts = append(w.Hosts, newHost(w, i, hc, state.NodeID(mint.ID())))
 	}
+	w.admitAll()
 	w.log = newRaftModel(w, c.SnapshotEntries)
 	w.found(c, mint)
 	for _, h := range w.Hosts {
@@ -118,7 +122,7 @@ func New(c Config) (*World, error) {
 }
 
 func (c Config) check() error {
-	if len(c.Hosts) == 0 || !c.Hosts[0].Manager {
+	if len(c.Hosts) == 0 || !c.Hosts[0].Manager || c.Hosts[0].Outside {
 		return fmt.Errorf("a swarm needs a manager, and it comes first")
 	}
 	if len(c.Hosts) > HostsMax {
@@ -134,6 +138,26 @@ func (c Config) check() error {
 	return nil
 }
 
+// admitAll makes the hosts members that are to be from the beginning.
+func (w *World) admitAll() {
+	var managers []wire.Manager
+	for _, h := range w.Hosts {
+		if h.config.Outside {
+			h.Manager = false
+			continue
+		}
+		h.identity = engine.Identity{Node: h.ID, Cluster: w.cluster, Addr: h.addr(), Manager: h.Manager}
+		if h.Manager {
+			managers = append(managers, wire.Manager{ID: h.ID, Addr: h.addr()})
+		}
+	}
+	for _, h := range w.Hosts {
+		if h.Member() {
+			h.managers = managers
+		}
+	}
+}
+
 // found writes the swarm's first entry: itself, and its nodes.
 func (w *World) found(c Config, mint *entropy.Source) {
 	store := state.NewStore()
@@ -147,6 +171,9 @@ func (w *World) found(c Config, mint *entropy.Source) {
 		RootCert: []byte("simulated"), RootKey: []byte("simulated"), RootDigest: strings.Repeat("0", 50),
 	})
 	for _, h := range w.Hosts {
+		if !h.Member() {
+			continue
+		}
 		role := swarm.NodeRoleWorker
 		if h.Manager {
 			role = swarm.NodeRoleManager

@@ -8,6 +8,7 @@ package control
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -36,6 +37,15 @@ type (
 		Availability              swarm.NodeAvailability
 		DefaultAddrPool           []netip.Prefix
 		SubnetSize                uint32
+	}
+	// SwarmJoin makes this node a member of the swarm that the token names. It is
+	// answered by [Done] once the node is in session with the leader.
+	SwarmJoin struct {
+		ListenAddr, AdvertiseAddr string // host:port, as resolved by the API
+		DataPathAddr              string
+		RemoteAddrs               []string // host:port
+		JoinToken                 string
+		Availability              swarm.NodeAvailability
 	}
 	// SwarmLeave takes this node out of the swarm.
 	SwarmLeave struct{ Force bool }
@@ -70,6 +80,26 @@ type (
 	NodeRemove struct {
 		Ref   string
 		Force bool
+	}
+)
+
+// Calls that nodes make, not people. They are answered by [Admitted]; the manager
+// that was asked then signs.
+type (
+	// NodeJoin asks for membership. Secret is the last part of a join token; Key
+	// is a digest of the node's public key: who asks twice with one key is the
+	// same node.
+	NodeJoin struct {
+		Secret       string
+		Key          []byte
+		Addr         string // advertised, host:port
+		Availability swarm.NodeAvailability
+	}
+	// NodeRenew asks for a new certificate of a member, in the role that it has
+	// by now. The node is the one that the connection is authenticated as.
+	NodeRenew struct {
+		Node state.NodeID
+		Key  []byte
 	}
 )
 
@@ -115,6 +145,9 @@ type (
 )
 
 func (SwarmInit) isCall()      {}
+func (SwarmJoin) isCall()      {}
+func (NodeJoin) isCall()       {}
+func (NodeRenew) isCall()      {}
 func (SwarmLeave) isCall()     {}
 func (SwarmInspect) isCall()   {}
 func (SwarmUpdate) isCall()    {}
@@ -139,6 +172,12 @@ func (LogSources) isCall()     {}
 //sumtype:decl
 type Answer interface{ isAnswer() }
 
+// A Peer is a manager, and where it is reached.
+type Peer struct {
+	Node state.NodeID
+	Addr string // host:port
+}
+
 // Answers.
 type (
 	// Failed refuses a call, or says that its outcome is not known.
@@ -152,6 +191,15 @@ type (
 	Created struct {
 		ID       string
 		Warnings []string
+	}
+	// Admitted says what a node's certificate is to say, and what to sign it with.
+	Admitted struct {
+		Node              state.NodeID
+		Cluster           state.ClusterID
+		Manager           bool
+		RootCert, RootKey []byte // PEM; the key is a secret that stays with managers
+		Expiry            time.Duration
+		Managers          []Peer
 	}
 	// Swarm is the swarm.
 	Swarm struct{ Cluster *state.Cluster }
@@ -195,6 +243,7 @@ type (
 func (Failed) isAnswer()    {}
 func (Done) isAnswer()      {}
 func (Created) isAnswer()   {}
+func (Admitted) isAnswer()  {}
 func (Swarm) isAnswer()     {}
 func (UnlockKey) isAnswer() {}
 func (NodeInfo) isAnswer()  {}

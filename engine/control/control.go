@@ -11,7 +11,7 @@ import (
 // [SwarmLeave] and [Info].
 func Writes(call Call) bool {
 	switch call.(type) {
-	case SwarmUpdate, NodeUpdate, NodeRemove, ServiceCreate, ServiceUpdate, ServiceRemove:
+	case NodeJoin, NodeRenew, SwarmUpdate, NodeUpdate, NodeRemove, ServiceCreate, ServiceUpdate, ServiceRemove:
 		return true
 	default:
 		return false
@@ -31,6 +31,10 @@ func Admit(d *state.Draft, mint *entropy.Source, wall state.Wall, call Call) Ans
 	switch call := call.(type) {
 	case SwarmUpdate:
 		return a.updateSwarm(call)
+	case NodeJoin:
+		return a.joinNode(call)
+	case NodeRenew:
+		return a.renewNode(call)
 	case NodeUpdate:
 		return a.updateNode(call)
 	case NodeRemove:

@@ -30,12 +30,6 @@ func (a *admission) updateNode(call NodeUpdate) Answer {
 	if failed := first(
 		func() *Failed { return a.demotion(old, spec.Role) },
 		func() *Failed { return a.outOfSequence(call.Version, old.SpecVersion) },
-		func() *Failed {
-			if spec.Role == swarm.NodeRoleManager && old.Spec.Role != spec.Role {
-				return unserved("promotion of a worker", "leave node "+string(old.ID)+" a worker")
-			}
-			return nil
-		},
 	); failed != nil {
 		return *failed
 	}

@@ -30,8 +30,14 @@ func (p *Dispatcher) Apply(d *state.Draft, now time.Time, wall state.Wall) {
 		p.statuses = nil
 	}
 	for _, id := range p.expire() { // few, and each is one change: no limit is worth a late Down
-		p.lose(d, id, wall)
+		p.lose(d, id, wall, downMessage)
 	}
+	for _, id := range p.quitters {
+		if p.nodes[id] != nil {
+			p.lose(d, id, wall, quitMessage)
+		}
+	}
+	p.quitters = nil
 }
 
 // greet makes a node that said Hello Ready, and what it says of itself known.
@@ -42,11 +48,11 @@ func (p *Dispatcher) greet(d *state.Draft, id state.NodeID, wall state.Wall) {
 	}
 	hello := n.hello
 	n.hello = nil
-	if old == nil || old.State == state.NodeReady && old.Addr == hello.Addr && same(old.Description, hello.Description) {
+	if old == nil || old.State == state.NodeReady && old.Addr == hello.Addr && old.ManagerAddr == hello.ManagerAddr && same(old.Description, hello.Description) {
 		return
 	}
 	put := *old
-	put.Addr, put.Description = hello.Addr, hello.Description
+	put.Addr, put.ManagerAddr, put.Description = hello.Addr, hello.ManagerAddr, hello.Description
 	if put.State != state.NodeReady && !mutant.On(mutant.ReturnUnnoticed) {
 		put.State, put.Since, put.Message = state.NodeReady, wall, ""
 	}
@@ -56,7 +62,7 @@ func (p *Dispatcher) greet(d *state.Draft, id state.NodeID, wall state.Wall) {
 
 // lose takes a silent node for dead. What it says from now on is answered with
 // Bye: it must say Hello to be Ready.
-func (p *Dispatcher) lose(d *state.Draft, id state.NodeID, wall state.Wall) {
+func (p *Dispatcher) lose(d *state.Draft, id state.NodeID, wall state.Wall, why string) {
 	n, old := p.nodes[id], d.Node(id)
 	n.session, n.tasks, n.full = 0, nil, false
 	p.roll.add(id)
@@ -64,7 +70,7 @@ func (p *Dispatcher) lose(d *state.Draft, id state.NodeID, wall state.Wall) {
 		return
 	}
 	put := *old
-	put.State, put.Since, put.Message, put.Updated = state.NodeDown, wall, downMessage, wall
+	put.State, put.Since, put.Message, put.Updated = state.NodeDown, wall, why, wall
 	d.PutNode(&put)
 }
 

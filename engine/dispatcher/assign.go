@@ -3,6 +3,8 @@ package dispatcher
 import (
 	"slices"
 
+	"github.com/moby/moby/api/types/swarm"
+
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -34,6 +36,12 @@ func (p *Dispatcher) Flush(d *state.Draft) []Outgoing {
 // assign writes the next message of a node's session.
 func (p *Dispatcher) assign(d *state.Draft, n *node) (wire.Assign, bool) {
 	m := wire.Assign{Session: n.session, Full: n.full, Period: int64(p.beat)}
+	if node := d.Node(n.id); node != nil {
+		m.Manager = node.Manager || node.Spec.Role == swarm.NodeRoleManager
+	}
+	if !slices.Equal(n.known, p.managers) {
+		n.known, m.Managers = p.managers, p.managers
+	}
 	if n.full {
 		for t := range d.TasksOn(n.id) {
 			add(&m, d, t)
@@ -96,6 +104,17 @@ func (p *Dispatcher) observeTask(t state.Diff[state.Task]) {
 	}
 }
 
+// managersOf lists those who take part in consensus, and can be reached.
+func managersOf(d *state.Draft) []wire.Manager {
+	managers := []wire.Manager{}
+	for n := range d.Nodes() {
+		if n.Manager && n.ManagerAddr != "" {
+			managers = append(managers, reachable(n))
+		}
+	}
+	return managers
+}
+
 func (p *Dispatcher) touch(id state.NodeID, task state.TaskID) {
 	n := p.nodes[id]
 	if n == nil || n.session == 0 || n.full {
@@ -108,6 +127,11 @@ func (p *Dispatcher) touch(id state.NodeID, task state.TaskID) {
 // spread notes which nodes are to be told of what concerns many: how often to
 // speak, and the change of a template that tasks are made from.
 func (p *Dispatcher) spread(d *state.Draft) {
+	if p.tellManagers || p.managers == nil {
+		p.managers = managersOf(d)
+		p.tell = p.tell || p.tellManagers
+		p.tellManagers = false
+	}
 	if p.tell {
 		p.tell = false
 		for n := range d.Nodes() {

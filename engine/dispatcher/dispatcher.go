@@ -55,8 +55,12 @@ const (
 	statusPortsMax = 1024    // ports of a status
 )
 
-// downMessage is Docker's for a node that has fallen silent.
-const downMessage = "heartbeat failure"
+// What is said of nodes that are Down. The first is Docker's, of a node that has
+// fallen silent.
+const (
+	downMessage = "heartbeat failure"
+	quitMessage = "the node has left the swarm"
+)
 
 // A Dispatcher remembers who is there. Make one with [New].
 type Dispatcher struct {
@@ -68,13 +72,17 @@ type Dispatcher struct {
 	times deadlines
 
 	hellos   []state.NodeID // nodes whose Hello has not been applied
+	quitters []state.NodeID // nodes that have left
 	statuses []report       // not applied, in the order in which they came
 	dirty    []state.NodeID // nodes that something is to be sent to
 	// templates are those that changed while tasks were made from them.
 	templates []*state.Template
-	tell      bool       // all nodes are to be told how often to speak
-	strangers []Outgoing // farewells
-	roll      roll
+	tell      bool // all nodes are to be told how often to speak
+	// tellManagers says that they are to be told which managers there are.
+	tellManagers bool
+	managers     []wire.Manager // as they were told last
+	strangers    []Outgoing     // farewells
+	roll         roll
 }
 
 // A node is what is remembered of one.
@@ -85,6 +93,7 @@ type node struct {
 	hello    *wire.Hello
 
 	full  bool           // everything is to be sent
+	known []wire.Manager // the managers that it was told of
 	tasks []state.TaskID // else these
 	tell  bool           // something is to be sent, be it only the period
 	dirty bool           // it is in Dispatcher.dirty
@@ -146,6 +155,10 @@ func (p *Dispatcher) Receive(from state.NodeID, m wire.Message, now time.Time) {
 			p.alive(n)
 			p.reported(n, m)
 		}
+	case wire.Quit:
+		if p.inSession(from, n, m.Session) {
+			p.quitters = append(p.quitters, from)
+		}
 	case wire.Assign, wire.Bye: // for workers
 	}
 }
@@ -163,6 +176,11 @@ func (p *Dispatcher) Observe(delta *state.Delta) {
 			p.part(n.Before.ID)
 		case n.Before == nil:
 			p.meet(n.After)
+		case n.Before.Spec.Role != n.After.Spec.Role || n.Before.Manager != n.After.Manager:
+			p.remind(n.After.ID)
+		}
+		if reachable(n.Before) != reachable(n.After) {
+			p.tellManagers = true
 		}
 	}
 	for _, t := range delta.Templates {
@@ -175,8 +193,24 @@ func (p *Dispatcher) Observe(delta *state.Delta) {
 	}
 }
 
+// reachable is where a manager is reached, zero for a node that is none.
+func reachable(n *state.Node) wire.Manager {
+	if n == nil || !n.Manager {
+		return wire.Manager{}
+	}
+	return wire.Manager{ID: n.ID, Addr: n.ManagerAddr}
+}
+
+// remind has something sent to a node, though none of its tasks has changed.
+func (p *Dispatcher) remind(id state.NodeID) {
+	if m := p.nodes[id]; m != nil {
+		m.tell = true
+		p.soil(m)
+	}
+}
+
 // Pending reports whether Apply has anything to look at, deadlines apart.
-func (p *Dispatcher) Pending() bool { return len(p.hellos)+len(p.statuses) > 0 }
+func (p *Dispatcher) Pending() bool { return len(p.hellos)+len(p.statuses)+len(p.quitters) > 0 }
 
 // Wake returns when a node may have been silent for too long, or silent ones are
 // to be called; zero is never.
@@ -245,7 +279,7 @@ func (p *Dispatcher) open(n *node, m wire.Hello) {
 	n.session, n.hello = m.Session, &m
 	n.sequence, n.acked, n.sentThen, n.toldAt = 0, 0, 0, 0
 	n.reports = tally{}
-	n.tasks, n.full = nil, true
+	n.tasks, n.full, n.known = nil, true, nil
 	p.soil(n)
 	p.alive(n)
 	p.roll.remove(n.id)

@@ -99,6 +99,7 @@ func (c *Contract) event(event engine.Event) {
 		c.leading, c.inFlight = false, false
 		c.forget("committed ")
 		c.forget("verified ")
+		c.forget("voter ")
 	case engine.Committed:
 		if e.Index <= c.index {
 			c.fault("4: index %d committed after %d", e.Index, c.index)
@@ -114,6 +115,14 @@ func (c *Contract) event(event engine.Event) {
 		}
 	case engine.Called:
 		c.oweOnce("reply %d", e.Request)
+	case engine.VoterChanged:
+		if c.leading {
+			c.pay("voter %s", e.Node)
+		}
+	case engine.Joined:
+		c.pay("joined")
+	case engine.RoleChanged:
+		c.pay("role")
 	case engine.AuthorityCreated:
 		c.pay("authority %s", e.Cluster)
 	case engine.ForwardReturned:
@@ -124,6 +133,7 @@ func (c *Contract) event(event engine.Event) {
 		c.index = 0 // of a log that is no more
 		c.forget("committed ")
 		c.forget("verified ")
+		c.forget("voter ")
 	case engine.ImagePulled:
 		c.pay("pulled %s", e.Task)
 	case engine.ContainerCreated:
@@ -164,6 +174,15 @@ func (c *Contract) effect(effect engine.Effect) {
 			c.fault("5: Verify by a node that does not lead")
 		}
 		c.owe("verified %d", f.ID)
+	case engine.ChangeVoter:
+		if !c.leading {
+			c.fault("5: ChangeVoter by a node that does not lead")
+		}
+		c.oweOnce("voter %s", f.Node)
+	case engine.Join:
+		c.oweOnce("joined")
+	case engine.ChangeRole:
+		c.oweOnce("role")
 	case engine.CreateAuthority:
 		c.owe("authority %s", f.Cluster)
 	case engine.Leave:
@@ -189,7 +208,7 @@ func (c *Contract) effect(effect engine.Effect) {
 		c.network = f.Plan.Generation
 	case engine.Reply:
 		c.pay("reply %d", f.Request)
-	case engine.Publish, engine.Bootstrap, engine.Send:
+	case engine.Publish, engine.Bootstrap, engine.Send, engine.Reach:
 	}
 }
 

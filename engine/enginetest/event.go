@@ -19,6 +19,12 @@ func kindOf(effect engine.Effect) string {
 		return "bootstrapped"
 	case engine.Leave:
 		return "left"
+	case engine.Join:
+		return "joined"
+	case engine.ChangeRole:
+		return "role"
+	case engine.ChangeVoter:
+		return "voter"
 	case engine.Propose:
 		return "commit"
 	case engine.Verify:
@@ -47,11 +53,11 @@ func kindOf(effect engine.Effect) string {
 // sortOf is the sort of answers that an effect's belongs to.
 func sortOf(effect engine.Effect) string {
 	switch effect.(type) {
-	case engine.CreateAuthority, engine.Bootstrap, engine.Leave, engine.Propose, engine.Verify:
+	case engine.CreateAuthority, engine.Bootstrap, engine.Leave, engine.Propose, engine.Verify, engine.ChangeVoter:
 		return HoldLog
 	case engine.ApplyNetwork:
 		return HoldNetwork
-	case engine.Forward:
+	case engine.Forward, engine.Join, engine.ChangeRole:
 		return HoldPeers
 	default:
 		return HoldRuntime
@@ -112,6 +118,12 @@ func (n *Namer) Event(event engine.Event) string {
 		return fmt.Sprintf("called %d %s", e.Request, strings.TrimPrefix(fmt.Sprintf("%T", e.Call), "control."))
 	case engine.ForwardReturned:
 		return fmt.Sprintf("returned %d %s", e.Request, n.Answer(e.Answer))
+	case engine.VoterChanged:
+		return fmt.Sprintf("voter %s %s %s", n.Name("node", string(e.Node)), e.Standing, reason(e.Err))
+	case engine.Joined:
+		return fmt.Sprintf("joined %s %s", n.Name("node", string(e.Identity.Node)), reason(e.Err))
+	case engine.RoleChanged:
+		return fmt.Sprintf("role manager=%v %s", e.Identity.Manager, reason(e.Err))
 	case engine.AuthorityCreated:
 		return "authority-created"
 	case engine.Elected:

@@ -13,6 +13,7 @@ import (
 	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -23,8 +24,9 @@ import (
 // sort that is held, when the test says so. It writes down every event and effect,
 // and holds both sides to the contract. Make one with [NewHarness].
 type Harness struct {
-	Now   time.Time
-	Names Namer
+	others []membership.Member // in the log's configuration, beside the node itself
+	Now    time.Time
+	Names  Namer
 
 	node     *engine.Node
 	contract Contract
@@ -110,7 +112,7 @@ func (h *Harness) Elect() {
 	h.Lose()
 	h.term++
 	h.leading = true
-	h.Step(engine.Elected{Term: h.term})
+	h.Step(engine.Elected{Term: h.term, Voters: h.voters()})
 }
 
 // Depose makes the node follow nobody. What it proposed stays owed: it may commit
@@ -284,7 +286,20 @@ func (h *Harness) perform(effect engine.Effect, text string) {
 	case engine.Bootstrap:
 		h.identity = f.Identity
 		h.term, h.leading = h.term+1, true
-		h.step(engine.Elected{Term: h.term}, true)
+		h.step(engine.Elected{Term: h.term, Voters: h.voters()}, true)
+	case engine.Join:
+		h.join(f, err)
+	case engine.ChangeRole:
+		h.identity.Manager = f.Manager == (err == nil)
+		h.step(engine.RoleChanged{Identity: h.identity, Err: err}, true)
+	case engine.ChangeVoter:
+		if err == nil {
+			h.others = slices.DeleteFunc(h.others, func(m membership.Member) bool { return m.Node == f.Node })
+			if f.Standing != membership.None {
+				h.others = append(h.others, f.Member)
+			}
+		}
+		h.step(engine.VoterChanged{Member: f.Member, Err: err}, true)
 	case engine.Leave:
 		h.identity, h.store, h.log, h.leading = engine.Identity{}, state.NewStore(), nil, false
 		h.step(engine.Left{}, true)
@@ -303,6 +318,23 @@ func (h *Harness) perform(effect engine.Effect, text string) {
 	default:
 		h.contain(effect, err)
 	}
+}
+
+// voters is the log's configuration: the node itself, and whom it was asked to
+// let in.
+func (h *Harness) voters() []membership.Member {
+	return append([]membership.Member{{Node: h.identity.Node, Standing: membership.Voter}}, h.others...)
+}
+
+// join makes the node a worker, or a manager if it asked with a token that says so,
+// of a swarm whose only manager is called leader.
+func (h *Harness) join(f engine.Join, err error) {
+	if err != nil {
+		h.step(engine.Joined{Err: err}, true)
+		return
+	}
+	h.identity = engine.Identity{Node: "joined", Cluster: "elsewhere", Addr: f.Addr}
+	h.step(engine.Joined{Identity: h.identity, Managers: []wire.Manager{{ID: "leader", Addr: f.Remotes[0]}}}, true)
 }
 
 // commit appends an entry to the log and delivers it.

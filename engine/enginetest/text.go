@@ -7,6 +7,7 @@ import (
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
 )
 
 // A Namer gives short names to identifiers, in the order in which it meets them,
@@ -60,6 +61,14 @@ func (n *Namer) Effect(effect engine.Effect) string {
 		return "create-authority " + n.Name("cluster", string(f.Cluster))
 	case engine.Bootstrap:
 		return fmt.Sprintf("bootstrap %s %s", n.Name("node", string(f.Identity.Node)), f.Identity.Addr)
+	case engine.Join:
+		return fmt.Sprintf("join %s", strings.Join(f.Remotes, ","))
+	case engine.ChangeRole:
+		return fmt.Sprintf("change-role manager=%v", f.Manager)
+	case engine.ChangeVoter:
+		return fmt.Sprintf("change-voter %s %s", n.Name("node", string(f.Node)), f.Standing)
+	case engine.Reach:
+		return "reach " + n.managers(f.Managers)
 	case engine.Leave:
 		return "leave"
 	case engine.Propose:
@@ -85,6 +94,14 @@ func (n *Namer) Effect(effect engine.Effect) string {
 	default:
 		return fmt.Sprintf("%#v", effect)
 	}
+}
+
+func (n *Namer) managers(managers []wire.Manager) string {
+	var words []string
+	for _, m := range managers {
+		words = append(words, n.Name("node", string(m.ID))+"@"+m.Addr)
+	}
+	return strings.Join(words, " ")
 }
 
 // Changes writes the changes of an entry: what is put, and what is deleted.

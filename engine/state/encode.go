@@ -73,6 +73,7 @@ func (n *Node) append(b []byte) []byte {
 	e.bool(10, n.Manager)
 	e.text(11, n.ManagerAddr)
 	e.wall(12, n.Since)
+	e.bytes(13, n.Key)
 	return append(e.b, n.Unknown...)
 }
 
@@ -98,6 +99,8 @@ func decodeNode(id string, b []byte) (*Node, error) {
 			n.ManagerAddr = string(d.data)
 		case 12:
 			n.Since = Wall(d.num)
+		case 13:
+			n.Key = clone(d.data)
 		default:
 			return d.meta(&n.Meta)
 		}

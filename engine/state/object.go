@@ -74,7 +74,9 @@ type Node struct {
 	// Manager says that the node takes part in consensus; Spec.Role is what is wished.
 	Manager     bool
 	ManagerAddr string // host:port
-	Unknown     []byte // fields of a newer format, kept as they came
+	// Key is the SHA-256 of the public key that the node's certificate is for.
+	Key     []byte
+	Unknown []byte // fields of a newer format, kept as they came
 }
 
 // A Service is what a user asked to run.

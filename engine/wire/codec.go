@@ -17,6 +17,7 @@ const (
 	kindReport    = 3
 	kindAssign    = 4
 	kindBye       = 5
+	kindQuit      = 6
 )
 
 // MessageBytesMax is how large an encoded message may be.
@@ -35,6 +36,7 @@ func Append(b []byte, message Message) []byte {
 		b = append(b, kindHello)
 		b = binary.AppendUvarint(b, m.Session)
 		b = appendText(b, m.Addr)
+		b = appendText(b, m.ManagerAddr)
 		description, err := json.Marshal(m.Description)
 		invariant.Check(err == nil, "a node's description cannot be written: %v", err)
 		b = appendText(b, string(description))
@@ -43,6 +45,7 @@ func Append(b []byte, message Message) []byte {
 		b = binary.AppendUvarint(b, m.Session)
 		b = binary.AppendUvarint(b, m.Sequence)
 		b = binary.AppendUvarint(b, m.Reports)
+		b = binary.AppendUvarint(b, m.Index)
 	case Report:
 		b = append(b, kindReport)
 		b = binary.AppendUvarint(b, m.Session)
@@ -53,6 +56,9 @@ func Append(b []byte, message Message) []byte {
 		}
 	case Assign:
 		b = appendAssign(append(b, kindAssign), m)
+	case Quit:
+		b = append(b, kindQuit)
+		b = binary.AppendUvarint(b, m.Session)
 	case Bye:
 		b = append(b, kindBye)
 		b = binary.AppendUvarint(b, m.Session)
@@ -67,12 +73,13 @@ func Append(b []byte, message Message) []byte {
 func appendAssign(b []byte, m Assign) []byte {
 	b = binary.AppendUvarint(b, m.Session)
 	b = binary.AppendUvarint(b, m.Sequence)
-	full := byte(0)
-	if m.Full {
-		full = 1
-	}
-	b = append(b, full)
+	b = append(b, flag(m.Full), flag(m.Manager))
 	b = binary.AppendVarint(b, m.Period)
+	b = binary.AppendUvarint(b, uint64(len(m.Managers)))
+	for _, o := range m.Managers {
+		b = appendText(b, string(o.ID))
+		b = appendText(b, o.Addr)
+	}
 	// A template goes once, before the first task that is made from it.
 	type ref struct {
 		service state.ServiceID
@@ -101,6 +108,13 @@ func appendAssign(b []byte, m Assign) []byte {
 		}
 	}
 	return b
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // Where the template of an assignment is.
@@ -149,13 +163,13 @@ type reader struct {
 func (r *reader) message() Message {
 	switch kind := r.byte(); kind {
 	case kindHello:
-		m := Hello{Session: r.uvarint(), Addr: r.text()}
+		m := Hello{Session: r.uvarint(), Addr: r.text(), ManagerAddr: r.text()}
 		if data := r.bytes(); r.err == nil {
 			r.err = json.Unmarshal(data, &m.Description)
 		}
 		return m
 	case kindHeartbeat:
-		return Heartbeat{Session: r.uvarint(), Sequence: r.uvarint(), Reports: r.uvarint()}
+		return Heartbeat{Session: r.uvarint(), Sequence: r.uvarint(), Reports: r.uvarint(), Index: r.uvarint()}
 	case kindReport:
 		m := Report{Session: r.uvarint(), Number: r.uvarint()}
 		for range r.count() {
@@ -166,6 +180,8 @@ func (r *reader) message() Message {
 		return m
 	case kindAssign:
 		return r.assign()
+	case kindQuit:
+		return Quit{Session: r.uvarint()}
 	case kindBye:
 		return Bye{Session: r.uvarint(), Leader: state.NodeID(r.text()), Term: r.uvarint()}
 	default:
@@ -177,7 +193,10 @@ func (r *reader) message() Message {
 }
 
 func (r *reader) assign() Assign {
-	m := Assign{Session: r.uvarint(), Sequence: r.uvarint(), Full: r.byte() == 1, Period: r.varint()}
+	m := Assign{Session: r.uvarint(), Sequence: r.uvarint(), Full: r.byte() == 1, Manager: r.byte() == 1, Period: r.varint()}
+	for range r.count() {
+		m.Managers = append(m.Managers, Manager{ID: state.NodeID(r.text()), Addr: r.text()})
+	}
 	var templates []*state.Template
 	for range r.count() {
 		a := Assignment{Task: r.task()}

@@ -23,17 +23,19 @@ func messages() []wire.Message {
 		Spec: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "nginx:alpine", Env: []string{"A=1"}}},
 	}
 	return []wire.Message{
-		wire.Hello{Session: 9, Addr: "10.0.0.1", Description: swarm.NodeDescription{Hostname: "a", Platform: swarm.Platform{OS: "linux"}}},
-		wire.Heartbeat{Session: 9, Sequence: 1 << 40, Reports: 3},
+		wire.Hello{Session: 9, Addr: "10.0.0.1", ManagerAddr: "10.0.0.1:2377", Description: swarm.NodeDescription{Hostname: "a", Platform: swarm.Platform{OS: "linux"}}},
+		wire.Heartbeat{Session: 9, Sequence: 1 << 40, Reports: 3, Index: 8},
 		wire.Report{Session: 9, Number: 2, Statuses: []wire.Status{
 			{Task: "t1", Status: state.TaskStatus{State: state.TaskFailed, At: 300, Message: "failed", Err: "task: non-zero exit (1)", ExitCode: 1, PID: 12, Container: "c"}},
 			{Task: "t2", Status: state.TaskStatus{State: state.TaskRunning, At: 1}},
 		}},
 		wire.Assign{
-			Session: 9, Sequence: 2, Full: true, Period: int64(1e9),
-			Tasks: []wire.Assignment{{Task: task, Template: template}, {Task: &sibling, Template: template}},
-			Keep:  []state.TaskID{"t3"}, Gone: []state.TaskID{"t4", "t5"},
+			Session: 9, Sequence: 2, Full: true, Period: int64(1e9), Manager: true,
+			Managers: []wire.Manager{{ID: "n1", Addr: "10.0.0.1:2377"}},
+			Tasks:    []wire.Assignment{{Task: task, Template: template}, {Task: &sibling, Template: template}},
+			Keep:     []state.TaskID{"t3"}, Gone: []state.TaskID{"t4", "t5"},
 		},
+		wire.Quit{Session: 9},
 		wire.Bye{Session: 9, Leader: "n1", Term: 4},
 	}
 }

@@ -16,20 +16,31 @@ import (
 //sumtype:decl
 type Message interface{ isMessage() }
 
+// A Manager is a node that takes part in consensus, and where it is reached.
+type Manager struct {
+	ID   state.NodeID
+	Addr string // host:port
+}
+
 // Hello opens a worker's session with the leader: who it is and what it has. The
 // leader answers with a full [Assign].
 type Hello struct {
-	Session     uint64 // minted by the worker; later messages quote it
-	Addr        string
+	Session uint64 // minted by the worker; later messages quote it
+	Addr    string
+	// ManagerAddr is where a node is reached that is ready to take part in
+	// consensus, or does already; "" for a worker.
+	ManagerAddr string
 	Description swarm.NodeDescription
 }
 
 // Heartbeat says that the worker lives, that it has taken in assignments up to
-// Sequence, and that it has sent so many reports in the session.
+// Sequence, and that it has sent so many reports in the session. Index is how far
+// a manager has come in the log.
 type Heartbeat struct {
 	Session  uint64
 	Sequence uint64
 	Reports  uint64
+	Index    uint64
 }
 
 // Report tells the leader what became of tasks. Number counts the reports of a
@@ -52,6 +63,10 @@ type Assign struct {
 	Session  uint64
 	Sequence uint64
 	Full     bool
+	// Manager is the role that the node is to have.
+	Manager bool
+	// Managers are all that there are, as a worker must know them; none is no news.
+	Managers []Manager
 	// Period is the time within which the leader wants to hear from the worker,
 	// in nanoseconds.
 	Period int64
@@ -67,6 +82,9 @@ type Assignment struct {
 	Task     *state.Task
 	Template *state.Template
 }
+
+// Quit says that the node leaves the swarm of its own will.
+type Quit struct{ Session uint64 }
 
 // Bye ends a session: the leader does not, or no longer, know the worker or the
 // session, and the worker must say Hello again. Without a session it is a call to
@@ -84,4 +102,5 @@ func (Hello) isMessage()     {}
 func (Heartbeat) isMessage() {}
 func (Report) isMessage()    {}
 func (Assign) isMessage()    {}
+func (Quit) isMessage()      {}
 func (Bye) isMessage()       {}
