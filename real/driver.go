@@ -24,7 +24,8 @@ import (
 
 // Log replicates proposals. No method blocks; each posts its answer.
 type Log interface {
-	Bootstrap(engine.Identity)
+	Bootstrap(engine.Bootstrap)
+	ChangeVoter(engine.ChangeVoter)
 	Propose(state.Entry)
 	Verify(engine.VerifyID)
 	Leave()
@@ -52,6 +53,11 @@ type Authority interface{ CreateAuthority(state.ClusterID) }
 type Peers interface {
 	Send(to state.NodeID, m wire.Message)
 	Forward(engine.Forward)
+	// Join and ChangeRole post their answers, when what they make is on disk.
+	Join(engine.Join)
+	ChangeRole(engine.ChangeRole)
+	// Reach says which managers to keep in touch with, and to remember.
+	Reach([]wire.Manager)
 }
 
 // Ports are what a driver needs of the world.
@@ -250,7 +256,15 @@ func (d *Driver) perform(effect engine.Effect) {
 	case engine.CreateAuthority:
 		d.ports.Authority.CreateAuthority(f.Cluster)
 	case engine.Bootstrap:
-		d.ports.Log.Bootstrap(f.Identity)
+		d.ports.Log.Bootstrap(f)
+	case engine.ChangeVoter:
+		d.ports.Log.ChangeVoter(f)
+	case engine.Join:
+		d.ports.Peers.Join(f)
+	case engine.ChangeRole:
+		d.ports.Peers.ChangeRole(f)
+	case engine.Reach:
+		d.ports.Peers.Reach(f.Managers)
 	case engine.Leave:
 		d.ports.Log.Leave()
 	case engine.Propose:

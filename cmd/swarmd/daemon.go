@@ -242,6 +242,19 @@ type nobody struct{ driver *real.Driver }
 // Send loses the message.
 func (nobody) Send(state.NodeID, wire.Message) {}
 
+// Reach remembers nothing: the only manager is this one.
+func (nobody) Reach([]wire.Manager) {}
+
+// Join says that this build joins nobody.
+func (p nobody) Join(engine.Join) {
+	go p.driver.Post(engine.Joined{Err: errors.New("this daemon cannot reach other nodes")})
+}
+
+// ChangeRole says that nobody certifies another role.
+func (p nobody) ChangeRole(engine.ChangeRole) {
+	go p.driver.Post(engine.RoleChanged{Err: errors.New("this daemon cannot reach other nodes")})
+}
+
 // Forward says that nobody was reached.
 func (p nobody) Forward(f engine.Forward) {
 	go p.driver.Post(engine.ForwardReturned{Request: f.Request, Answer: control.Failed{

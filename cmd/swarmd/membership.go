@@ -78,8 +78,9 @@ func (m *membership) start(ctx context.Context) {
 func (m *membership) wait() { m.work.Wait() }
 
 // Bootstrap makes the log of a new swarm and runs it.
-func (m *membership) Bootstrap(id engine.Identity) {
+func (m *membership) Bootstrap(f engine.Bootstrap) {
 	m.orders <- func() error {
+		id := f.Identity
 		storage, err := m.openStorage()
 		if err != nil {
 			return err
@@ -131,6 +132,13 @@ func (m *membership) Propose(e state.Entry) {
 func (m *membership) Verify(id engine.VerifyID) {
 	if log := m.running(); log != nil {
 		log.Verify(id)
+	}
+}
+
+// ChangeVoter asks the log to change its configuration.
+func (m *membership) ChangeVoter(f engine.ChangeVoter) {
+	if log := m.running(); log != nil {
+		log.ChangeVoter(f.Change)
 	}
 }
 

@@ -164,7 +164,7 @@ func (in *incarnation) post(term uint64) {
 	}
 	in.log.electedTerm = term
 	in.elected = true
-	in.log.cfg.Post(engine.Elected{Term: term})
+	in.log.cfg.Post(engine.Elected{Term: term, Voters: in.members()})
 }
 
 func (in *incarnation) depose() {

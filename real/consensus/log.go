@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -31,6 +32,7 @@ type Log struct {
 	proposals *queue[state.Entry]
 	unsettled chan proposed
 	questions *queue[engine.VerifyID]
+	changes   *queue[membership.Change]
 	restarts  chan string
 	closing   chan struct{}
 	workers   sync.WaitGroup
@@ -116,6 +118,7 @@ func newLog(cfg Config) (*Log, error) {
 		proposals: newQueue[state.Entry](),
 		unsettled: make(chan proposed, proposalsUnsettledMax),
 		questions: newQueue[engine.VerifyID](),
+		changes:   newQueue[membership.Change](),
 		restarts:  make(chan string, 1),
 		closing:   make(chan struct{}),
 	}
@@ -155,6 +158,7 @@ func (l *Log) open() error {
 	l.workers.Go(l.propose)
 	l.workers.Go(l.settleAll)
 	l.workers.Go(l.verify)
+	l.workers.Go(l.changeVoters)
 	l.workers.Go(l.supervise)
 	return nil
 }
