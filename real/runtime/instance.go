@@ -129,6 +129,12 @@ func unmarshalRecord(extensions map[string]typeurl.Any) (record, error) {
 	if err := json.Unmarshal(extension.GetValue(), &rec); err != nil {
 		return rec, fmt.Errorf("the container's record cannot be read: %w", err)
 	}
+	if err := checkContainer(rec.Container); err != nil {
+		return rec, fmt.Errorf("the container's record cannot be: %w", err)
+	}
+	if len(rec.Args) == 0 {
+		return rec, errors.New("the container's record has no command")
+	}
 	return rec, nil
 }
 
