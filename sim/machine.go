@@ -124,7 +124,7 @@ func (m *machine) survey(in time.Duration) {
 			found.Containers = append(found.Containers, agent.Found{
 				Task: c.Task, ID: c.created.ID, Labels: c.created.Labels, Address: c.created.Address,
 				Created: 0, Running: c.Running, Started: c.Started != 0, PID: c.PID,
-				ExitCode: c.Code, OOM: c.OOM, Finished: state.Wall(c.Ended),
+				ExitCode: c.Code, OOM: c.OOM, Finished: state.Wall(epoch().Add(c.Ended + m.h.clock.offset).UnixNano()),
 			})
 		}
 		m.h.take(found)

@@ -82,18 +82,41 @@ func (h *Host) Life() uint64 { return h.life }
 func (h *Host) UpSince() time.Duration { return time.Duration(h.upSince) }
 
 // SetDisk changes how long the manager's log takes to be written, beyond what is
-// usual, and whether it is written at all.
+// usual, and whether it is written at all. What waited is written once it is better.
 func (h *Host) SetDisk(slow time.Duration, stuck bool) {
 	r := h.replica
 	if r == nil {
 		return
 	}
-	was := r.stuckDisk
-	r.slowDisk, r.stuckDisk = slow, stuck
-	if was && !stuck && r.leads { // what waited is written now
-		r.persisted()
+	better := r.stuckDisk && !stuck || slow < r.slowDisk
+	r.slowDisk, r.stuckDisk, r.diskChanged = slow, stuck, h.w.now
+	if better {
+		r.caughtUp()
 	}
 	h.w.log.reconsider()
+}
+
+// DiskWell reports whether the manager's log is written as fast as is usual, and
+// since when; a worker has none.
+func (h *Host) DiskWell() (since time.Duration, ok bool) {
+	if h.replica == nil {
+		return 0, true
+	}
+	return time.Duration(h.replica.diskChanged), h.replica.slowDisk == 0 && !h.replica.stuckDisk
+}
+
+// caughtUp has what waited for a slow disk be written now.
+func (r *replica) caughtUp() {
+	if r.leads {
+		r.persisted()
+	}
+	for i, o := range r.model.replicas {
+		for _, l := range r.model.replicas {
+			if o == r && l.leads && l != r {
+				l.sent[i] = l.match[i]
+			}
+		}
+	}
 }
 
 // SetSteady has the host's clocks run true again, from now on.

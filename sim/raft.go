@@ -55,6 +55,8 @@ type replica struct {
 	slowDisk  time.Duration
 	stuckDisk bool
 
+	diskChanged int64 // when either was last set
+
 	leads     bool
 	term      uint64 // the term that it leads
 	elected   bool   // Elected was posted

@@ -44,9 +44,13 @@ func (o *notPremature) judge(c *Checker, index uint64, node, leader *sim.Host) {
 	if !sound || !soundBack || !node.Up() || !leader.Up() {
 		return
 	}
+	writes, well := node.DiskWell()
+	if !well { // it does not take in who leads
+		return
+	}
 	// Heartbeats that the leader has not read for it slept are not missed either,
 	// nor those of the time before it led.
-	since := max(there, back, node.UpSince(), leader.UpSince())
+	since := max(there, back, node.UpSince(), leader.UpSince(), writes)
 	if well := c.World.Now() - since; well >= soundLeast {
 		c.Violate(o, "entry %d: %s takes %s for down, after all was well between them for %v", index, leader.Name, node.Name, well)
 	}

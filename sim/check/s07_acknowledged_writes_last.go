@@ -1,6 +1,8 @@
 package check
 
 import (
+	"fmt"
+
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/state"
@@ -10,9 +12,16 @@ import (
 // acknowledgedLast holds acknowledgements against the log.
 type acknowledgedLast struct {
 	writes  map[request]bool // calls that write and have not been answered
+	removes map[request]bool // of them, those that remove a service
 	filled  map[uint64]bool  // entries that changed something
 	created map[string]bool  // services that were ever made
 	acked   uint64           // the last entry that was acknowledged to anybody
+
+	// Of the present step: an acknowledgement that nothing in the log bears out, and
+	// whether a removal was acknowledged. What is made and removed in one entry
+	// leaves no trace.
+	untrue string
+	undone bool
 }
 
 // A request is one API call of one host.
@@ -42,6 +51,9 @@ func (o *acknowledgedLast) Committed(_ *Checker, index uint64, entry state.Entry
 func (o *acknowledgedLast) Called(_ *Checker, h *sim.Host, call engine.Called) {
 	if control.Writes(call.Call) {
 		o.writes[request{h, call.Request}] = true
+		if _, removes := call.Call.(control.ServiceRemove); removes {
+			o.removes[request{h, call.Request}] = true
+		}
 	}
 }
 
@@ -59,14 +71,28 @@ func (o *acknowledgedLast) Replied(c *Checker, h *sim.Host, event engine.Event, 
 		return // the leader has acknowledged it
 	}
 	e, ok := event.(engine.Committed)
-	if !ok || !o.filled[e.Index] {
-		c.Violate(o, "%s acknowledged a write with %T upon %T, which has committed nothing", h.Name, reply.Answer, event)
+	if !ok {
+		c.Violate(o, "%s acknowledged a write with %T upon %T", h.Name, reply.Answer, event)
 		return
 	}
-	if made, ok := reply.Answer.(control.Created); ok && !o.created[made.ID] {
-		c.Violate(o, "%s says that %s was made, and nothing of it is in the log", h.Name, made.ID)
+	made, makes := reply.Answer.(control.Created)
+	switch {
+	case !o.filled[e.Index]:
+		o.untrue = fmt.Sprintf("%s acknowledged a write with %T upon entry %d, which has nothing in it", h.Name, reply.Answer, e.Index)
+	case makes && !o.created[made.ID]:
+		o.untrue = fmt.Sprintf("%s says that %s was made, and nothing of it is in the log", h.Name, made.ID)
 	}
+	o.undone = o.undone || o.removes[r]
+	delete(o.removes, r)
 	o.acked = max(o.acked, e.Index)
+}
+
+// Stepped implements [Stepper]: it comes after the replies of the step.
+func (o *acknowledgedLast) Stepped(c *Checker, _ *sim.Host, _ engine.Event, _ engine.Step) {
+	if o.untrue != "" && !o.undone {
+		c.Violate(o, "%s", o.untrue)
+	}
+	o.untrue, o.undone = "", false
 }
 
 // Voted implements [Voter].

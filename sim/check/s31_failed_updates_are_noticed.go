@@ -79,6 +79,9 @@ func (o *failuresCounted) begin(s *state.Service) *updateSeen {
 func (o *failuresCounted) look(c *Checker, d state.Diff[state.Task], touched map[state.ServiceID]*state.Service) {
 	t := d.After
 	if t == nil {
+		if u := o.updates[d.Before.Service]; d.Before.Rollout && alive(d.Before) && u != nil && u.template == d.Before.Template {
+			u.perhaps++ // it may have failed and been forgotten in one entry
+		}
 		delete(o.ran, d.Before.ID)
 		return
 	}

@@ -10,7 +10,7 @@ import (
 // restarts remembers how the tasks of every slot have ended, longer than the
 // swarm keeps them.
 type restarts struct {
-	ends map[tries][]time.Duration      // when tasks ended by themselves
+	ends map[tries][]state.Wall         // when tasks ended by themselves, as their nodes say
 	made map[tries]time.Duration        // when the last restart was decided on
 	born map[state.TaskID]time.Duration // of those that wait for their delay
 }
@@ -45,7 +45,7 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 		}
 		if t := d.After; t != nil && told(d) && selfEnded(t) && t.Desired == state.TaskShutdown {
 			over[slotOf(t)] = t
-			o.ends[triesOf(t)] = append(o.ends[triesOf(t)], c.World.Now())
+			o.ends[triesOf(t)] = append(o.ends[triesOf(t)], t.Status.At)
 		}
 	}
 	for _, d := range delta.Tasks {
@@ -78,9 +78,9 @@ func (o *restarts) judge(c *Checker, index uint64, old, t *state.Task) {
 	ends := o.ends[triesOf(t)]
 	if p.window > 0 {
 		// Ends within the window, by a clock that may differ by a fifth.
-		since := c.World.Now() - p.window*8/10
+		since := old.Status.At.Add(-p.window * 8 / 10)
 		ends = slices.Clone(ends)
-		ends = slices.DeleteFunc(ends, func(at time.Duration) bool { return at < since })
+		ends = slices.DeleteFunc(ends, func(at state.Wall) bool { return at < since })
 	}
 	if p.attempts > 0 && uint64(len(ends)) > p.attempts && !(p.window > 0 && c.Skewed()) {
 		c.Violate(o, "entry %d restarts slot %v after %d ends; %d attempts are allowed", index, t.SlotKey(), len(ends), p.attempts)
