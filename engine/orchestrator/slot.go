@@ -281,7 +281,7 @@ func (v *slot) prune() {
 		return
 	}
 	if current != nil && old != nil {
-		runs := current.Status.State >= state.TaskRunning
+		runs := current.Status.State == state.TaskRunning
 		if runs && !mutant.On(mutant.StartFirstPlusOne) || old.Status.State != state.TaskRunning || !startFirst(v.service) {
 			old = nil
 		}
@@ -293,12 +293,15 @@ func (v *slot) prune() {
 	}
 }
 
-// further returns the task that has come further; of equals the first.
+// further returns the task that has come further; of equals the first. One that has
+// ended, and is only waited for, has come nowhere.
 func further(a, b *state.Task) *state.Task {
-	if a == nil || b.Status.State > a.Status.State {
+	switch {
+	case a == nil, ended(a) && !ended(b), ended(a) == ended(b) && b.Status.State > a.Status.State:
 		return b
+	default:
+		return a
 	}
-	return a
 }
 
 // promote starts what has waited long enough.
