@@ -3,8 +3,10 @@ package main
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,7 +66,7 @@ func TestCompat(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"play": play},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"play": play, "registry": p.serveRegistry},
 	})
 }
 
@@ -116,9 +118,10 @@ func cleanHost(h *lab.Host, p *programs) error {
 docker swarm leave --force >/dev/null 2>&1
 for n in $(seq 300); do [ -z "$(docker ps -aq)" ] && break; sleep 0.1; done
 docker ps -aq | xargs -r docker rm -f >/dev/null 2>&1
+for image in "$@"; do docker load -q -i $image >/dev/null; done
 for n in $(seq 50); do docker swarm init --advertise-addr $0 && exit 0; sleep 0.2; done >/dev/null
 exit 1`
-	c := exec.Command("sh", "-c", script, h.Addr)
+	c := exec.Command("sh", append([]string{"-c", script, h.Addr}, slices.Collect(maps.Values(p.images))...)...)
 	c.Env = []string{"PATH=" + p.cli + ":/usr/sbin:/usr/bin:/sbin:/bin", "DOCKER_HOST=unix://" + h.Socket(), "HOME=" + p.dir}
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot clean the host: %w: %s", err, out)

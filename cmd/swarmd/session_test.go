@@ -110,11 +110,12 @@ func patterns(version string) []pattern {
 		{`\b[0-9a-z]{25}\b`, "<id>"},
 		{`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.0-9]*(Z|[+-]\d\d:\d\d)?`, "<time>"},
 		{`(?i)(\babout an? (minute|hour)|\bless than a second|\b\d+ (second|minute|hour|day|week|month|year)s?)( ago)?\b`, "<age>"},
-		{`(?m)^\d+/\d+: .*\n`, ""},                        // bars
-		{`(?m)^verify: Waiting .*\n`, ""},                 // a countdown
-		{`(?m)^job (complete|progress):? .*\n`, ""},       // bars of jobs
-		{`(?m)^active tasks: .*\n`, ""},                   //
-		{`(?m)^overall progress: 0 out of [1-9].*\n`, ""}, // how far it was at a moment
+		{`(?m)^\d+/\d+: .*\n`, ""},                  // bars
+		{`(?m)^verify: Waiting .*\n`, ""},           // a countdown
+		{`(?m)^job (complete|progress):? .*\n`, ""}, // bars of jobs
+		{`(?m)^active tasks: .*\n`, ""},
+		{`: Invalid filter '`, ": invalid filter '"}, // Docker changed its mind; swarmd says what the newer one says
+		{`"Invalid filter '`, `"invalid filter '`},
 		{`(?m)[ \t]+$`, ""},
 	}
 	if version != "" {
@@ -144,8 +145,9 @@ func normalise(text, version string) string {
 			kept = append(kept, line)
 		}
 	}
-	kept = slices.DeleteFunc(kept, func(line string) bool {
+	kept = slices.DeleteFunc(kept, func(line string) bool { // how far it was at a moment
 		var done, all int
+		line = strings.Replace(line, "rolling back update: ", "", 1)
 		n, _ := fmt.Sscanf(line, "overall progress: %d out of %d", &done, &all)
 		return n == 2 && done != all
 	})

@@ -87,13 +87,16 @@ func NewHost(c Config) (*Host, error) {
 // Socket is the path of the API's socket.
 func (h *Host) Socket() string { return filepath.Join(h.Dir, "docker.sock") }
 
+// NetworkNamespace is the file that is the host's network namespace.
+func (h *Host) NetworkNamespace() string { return filepath.Join("/run/netns", h.netns) }
+
 // LogFile is where the daemon's output goes.
 func (h *Host) LogFile() string { return filepath.Join(h.Dir, "log") }
 
 // Command is a program to be run on the host, with DOCKER_HOST set.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	// nsenter and unshare become the program: a signal reaches it.
-	words := append([]string{"--net=/run/netns/" + h.netns, "unshare", "--uts", "sh", "-c", `hostname "$0"; exec "$@"`, h.Name, name}, args...)
+	words := append([]string{"--net=" + h.NetworkNamespace(), "unshare", "--uts", "sh", "-c", `hostname "$0"; exec "$@"`, h.Name, name}, args...)
 	c := exec.CommandContext(ctx, "nsenter", words...)
 	c.Env = append(os.Environ(), "DOCKER_HOST=unix://"+h.Socket(), "DOCKER_CLI_HINTS=false")
 	return c
