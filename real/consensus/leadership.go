@@ -70,6 +70,9 @@ func (l *Log) newRaft(notify chan<- bool, again bool) (r *raft.Raft, err error) 
 	if unread := l.machine.unread.Load(); err == nil && unread != nil {
 		err = errors.Join(*unread, r.Shutdown().Error())
 	}
+	if err == nil {
+		l.opened.Store(true) // before raft has a reason to store anything
+	}
 	return r, err
 }
 

@@ -154,7 +154,6 @@ func (l *Log) open() error {
 		return err
 	}
 	l.current = first
-	l.opened.Store(true)
 	l.workers.Go(l.propose)
 	l.workers.Go(l.settleAll)
 	l.workers.Go(l.verify)

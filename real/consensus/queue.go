@@ -23,16 +23,21 @@ func (q *queue[T]) put(item T) {
 }
 
 // take waits until there is something and takes all there is, or nothing once
-// stop is closed.
+// stop is closed. What was put while another take was about to look leaves ready
+// set behind it: then there is nothing yet, and it waits again.
 func (q *queue[T]) take(stop <-chan struct{}) []T {
-	select {
-	case <-q.ready:
-	case <-stop:
-		return nil
+	for {
+		select {
+		case <-q.ready:
+		case <-stop:
+			return nil
+		}
+		q.mu.Lock()
+		items := q.items
+		q.items = nil
+		q.mu.Unlock()
+		if len(items) > 0 {
+			return items
+		}
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	items := q.items
-	q.items = nil
-	return items
 }
