@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/sim"
 )
 
 // A Parser reads the docker CLI's own commands about the swarm: what follows
@@ -76,12 +77,11 @@ func (p *parsing) onHost(r *reader) (deed, error) {
 	return nil, r.want("a colon, and one of the swarm's own commands, such as on m2: service scale website=8")
 }
 
-// cli reads a command of the swarm's, given to any manager that runs. If fails is
-// not "", it must be refused with a text that has that in it.
-func (p *parsing) cli(r *reader, fails string) (deed, error) {
-	return p.ask(r, target{"manager"}, fails)
-}
+// cli reads a command of the swarm's, given to any manager that runs.
+func (p *parsing) cli(r *reader) (deed, error) { return p.ask(r, target{"manager"}, "") }
 
+// ask reads a command of the swarm's. If fails is not "", it must be refused with
+// a text that has that in it.
 func (p *parsing) ask(r *reader, host target, fails string) (deed, error) {
 	words := r.rest()
 	if words[0] == "docker" {
@@ -181,7 +181,7 @@ func (a *asking) try() {
 // is known.
 func (a *asking) call(call control.Call, next func(control.Answer)) {
 	stage := a.p.stage
-	host, err := a.p.one(a.host)
+	hosts, err := a.p.resolve(a.host)
 	if err != nil {
 		if stage.Now() >= a.until {
 			a.done(err)
@@ -190,6 +190,7 @@ func (a *asking) call(call control.Call, next func(control.Answer)) {
 		stage.At(stage.Now()+askAgain, a.try)
 		return
 	}
+	host := sim.Pick(a.p.draws, hosts)
 	try := a.tries
 	over := false
 	finish := func(answer control.Answer) {
@@ -203,8 +204,8 @@ func (a *asking) call(call control.Call, next func(control.Answer)) {
 			a.again("nothing was heard of "+host, true)
 		case refused && nobodyKnows(failed):
 			a.again(failed.Message, true)
-		case refused && noLeader(failed):
-			a.again(failed.Message, false)
+		case refused && (noLeader(failed) || strings.Contains(failed.Message, "update out of sequence")):
+			a.again(failed.Message, false) // in the second case, with what another user has made of it
 		default:
 			next(answer)
 		}

@@ -178,10 +178,10 @@ func (m *Model) Rest(patience time.Duration, broken []string) error {
 	w := m.World
 	since, seen := w.Now(), m.changes
 	still := func() bool {
-		if m.changes != seen || !w.Quiet() || w.Leader() == nil || m.updating() {
+		if m.changes != seen || w.Leader() == nil || m.updating() {
 			since, seen = w.Now(), m.changes
 		}
-		return w.Now()-since >= restLeast
+		return w.Now()-since >= restLeast && w.Quiet()
 	}
 	if !w.Until(patience, still) && w.Now()-since < restLeast && len(w.Violations()) == 0 {
 		return fmt.Errorf("after %v the swarm is not at rest", patience)

@@ -178,7 +178,16 @@ func (p *parsing) expect(r *reader) (action, error) {
 		text := r.words[n-1]
 		inner := &reader{words: r.words[1 : n-2], p: p}
 		r.at = n
-		d, err := p.cli(inner, text)
+		host := target{"manager"}
+		if inner.accept("on") {
+			when := &reader{words: inner.before(), p: p}
+			t, err := when.target()
+			if err != nil {
+				return nil, err
+			}
+			host = t
+		}
+		d, err := p.ask(inner, host, text)
 		return d.wait, err
 	}
 	c, err := r.condition()

@@ -194,7 +194,7 @@ func (p *parsing) instant(r *reader) (deed, error) {
 		return p.try(r)
 	case "service", "node", "swarm", "docker":
 		r.at--
-		return p.cli(r, "")
+		return p.cli(r)
 	}
 	r.at--
 	return nil, r.want("a command: %s", commands)
@@ -202,5 +202,5 @@ func (p *parsing) instant(r *reader) (deed, error) {
 
 // commands are all there are, for those who mistype one.
 const commands = "swarm, host, image; service, node, swarm update; advance, await, idle, expect, check, settle, always, never, sometimes; " +
-	"at, after, every, when, whenever, on; crash, kill, poweroff, start, restart, pause, resume, suspend, wakeup; " +
-	"cut, clog, unclog, heal, link, isolate, partition, bridge; clock, disk, mishaps, lose-runtime, end; pick, note, storm, clients, try"
+	"at, after, every, when, whenever, on, try; crash, kill, poweroff, start, restart, pause, resume, suspend, wakeup; " +
+	"cut, clog, unclog, heal, link, isolate, partition, bridge; clock, disk, mishaps, lose-runtime, end; pick, note, storm, clients"

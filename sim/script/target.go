@@ -66,10 +66,18 @@ func (p *player) resolve(t target, taken ...string) ([]string, error) {
 			names = append(names, h.Name)
 		}
 	}
-	if len(names) == 0 {
+	if len(names) == 0 && !t.optional() {
 		return nil, fmt.Errorf("%s %w", t, errNobody)
 	}
 	return names, nil
+}
+
+// optional reports whether the target may be nobody: those that something was
+// done to, if to any.
+func (t target) optional() bool {
+	return !slices.ContainsFunc(t, func(atom string) bool {
+		return atom != "crashed" && atom != "paused" && atom != "suspended"
+	})
 }
 
 // one resolves a target that must be one host.
