@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"slices"
+
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
@@ -87,6 +89,21 @@ func (v *slot) rerun() {
 	}
 	for i, t := range v.tasks {
 		if t.JobIteration != v.service.JobIteration {
+			v.tasks[i] = v.desire(t, state.TaskRemove)
+		}
+	}
+}
+
+// relieve takes away what is to do a job that is done. A node that was taken for
+// lost may have completed it all the same, and say so after its task was replaced.
+func (v *slot) relieve() {
+	if !isJob(v.service) || !slices.ContainsFunc(v.tasks, func(t *state.Task) bool {
+		return done(t) && t.JobIteration == v.service.JobIteration
+	}) {
+		return
+	}
+	for i, t := range v.tasks {
+		if alive(t) && !done(t) {
 			v.tasks[i] = v.desire(t, state.TaskRemove)
 		}
 	}

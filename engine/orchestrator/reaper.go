@@ -36,7 +36,13 @@ func (v *slot) reap() {
 	if limit < 0 || int64(len(v.tasks)) <= limit || mutant.On(mutant.HistoryKept) {
 		return
 	}
-	surplus := int64(len(v.tasks)) - max(limit, v.telling())
+	surplus := int64(len(v.tasks)) - limit
+	telling, ends := v.telling(), int64(0)
+	for _, t := range v.tasks {
+		if selfEnded(t) {
+			ends++
+		}
+	}
 	if v.telling() > limit && mutant.On(mutant.AttemptsReaped) {
 		surplus = int64(len(v.tasks)) - limit
 	}
@@ -48,6 +54,12 @@ func (v *slot) reap() {
 		if surplus <= 0 || alive(t) || !ended(t) || t == teller {
 			return false
 		}
+		if selfEnded(t) {
+			if ends <= telling {
+				return false
+			}
+			ends--
+		}
 		surplus--
 		v.d.DeleteTask(t.ID)
 		return true
@@ -56,8 +68,8 @@ func (v *slot) reap() {
 
 func (v *slot) lively() bool { return slices.ContainsFunc(v.tasks, alive) }
 
-// telling is how many tasks of the slot must be kept because limits on restarts
-// are reckoned from them.
+// telling is how many tasks of the slot that ended by themselves must be kept
+// because limits on restarts are reckoned from them.
 func (v *slot) telling() int64 {
 	if v.service == nil {
 		return 0

@@ -37,6 +37,7 @@ func (p *pass) slot(id state.ServiceID, key state.SlotKey) {
 		v.dismiss()
 	} else {
 		v.rerun()
+		v.relieve()
 		v.settle(r)
 		v.fill()
 		v.prune()
