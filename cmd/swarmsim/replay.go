@@ -10,7 +10,7 @@ import (
 
 // newReplay is run with nothing to choose: the plan has its seed.
 func newReplay(c console) *cobra.Command {
-	f := &runFlags{world: "model", seed: 1, seeds: seedRange{1, 1}, own: true, jobs: 1, verbose: true}
+	f := &runFlags{world: "model", seed: 1, seeds: seedRange{1, 1}, own: true, jobs: 1}
 	cmd := &cobra.Command{
 		Use:     "replay [OPTIONS] PLAN",
 		Short:   "Play a plan once more, exactly as it was",

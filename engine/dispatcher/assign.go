@@ -63,7 +63,11 @@ func (p *Dispatcher) assign(d *state.Draft, n *node) (wire.Assign, bool) {
 	n.sequence++
 	m.Sequence = n.sequence
 	if n.beat != p.beat || n.toldAt == 0 {
+		slower := p.beat > n.beat
 		n.slowest, n.beat, n.toldAt = max(n.slowest, n.beat), p.beat, n.sequence
+		if slower { // from now on, and not only after the next time that it speaks
+			p.alive(n)
+		}
 	}
 	n.tasks, n.full, n.tell = nil, false, false
 	return m, true
