@@ -220,7 +220,7 @@ func (h *History) explain(name string, s step, written map[uint64]uint64) string
 		if !took || at > to {
 			return "it was acknowledged, and is not in the log by then"
 		}
-		before := h.stateBefore(name, at)
+		before := h.stateBeforeWriter(name, s.op.Number)
 		if s.kind == sim.Create && before.present {
 			return fmt.Sprintf("it was created at index %d, where there was one", at)
 		}
@@ -250,6 +250,23 @@ func vanished(s step, steps []step, written map[uint64]uint64) bool {
 		pair := s.kind != sim.Remove && o.kind == sim.Remove ||
 			s.kind == sim.Remove && o.kind == sim.Create && written[o.op.Number] == 0
 		if pair && (o.out == done || o.out == unknown) && o.op.Called <= s.op.Returned && (o.out == unknown || s.op.Called <= o.op.Returned) {
+			return true
+		}
+	}
+	return false
+}
+
+// fleeting reports whether the operation is one of a creation and a removal that
+// took effect in one entry: that leaves no trace in the log.
+func fleeting(s step, steps []step, written map[uint64]uint64) bool {
+	if _, took := written[s.op.Number]; took || s.out != done {
+		return false
+	}
+	for _, o := range steps {
+		_, took := written[o.op.Number]
+		pair := s.kind == sim.Create && o.kind == sim.Remove || s.kind == sim.Remove && o.kind == sim.Create && !took
+		together := o.op.Called <= s.op.Returned && s.op.Called <= o.op.Returned
+		if pair && together && o.out == done {
 			return true
 		}
 	}
@@ -289,6 +306,18 @@ func (h *History) stateBefore(name string, index uint64) moment {
 		return moment{}
 	}
 	return moments[i-1]
+}
+
+// stateBeforeWriter is what a name stood for just before an operation wrote it.
+func (h *History) stateBeforeWriter(name string, writer uint64) moment {
+	before := moment{}
+	for _, m := range h.objects[name] {
+		if m.present && m.writer == writer {
+			return before
+		}
+		before = m
+	}
+	return moment{}
 }
 
 // statesWithin are what a name stood for at some time between two indexes.
