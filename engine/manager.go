@@ -82,8 +82,11 @@ func (n *Node) called(now time.Time, e Called, out *Step) {
 	}
 }
 
-// follows reports whether another manager is known to lead.
-func (n *Node) follows() bool { return n.known != "" && n.known != n.identity.Node }
+// follows reports whether another manager is known to lead. One that was only
+// guessed is known to once this node is in session with it.
+func (n *Node) follows() bool {
+	return n.known != "" && n.known != n.identity.Node && (!n.guessed || n.worker.sequence > 0)
+}
 
 // expire refuses the calls that have waited long enough for a leader.
 func (n *Node) expire(now time.Time, out *Step) {

@@ -386,7 +386,7 @@ func taskStates() map[string]bool {
 }
 
 // wanted reports whether the swarm wants the task to run.
-func (t *Task) wanted() bool { return t.Desired <= state.TaskComplete && !t.State.Terminal() }
+func (t *Task) wanted() bool { return t.Desired <= state.TaskComplete }
 
 func (r *reader) containers() (condition, error) {
 	name, err := r.word("the name of a service")

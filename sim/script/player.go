@@ -153,7 +153,7 @@ func (p *player) why() string {
 	v := p.stage.View()
 	reasons := map[string]int{}
 	for _, t := range v.Tasks {
-		if t.wanted() && t.State != state.TaskRunning {
+		if t.wanted() && t.State != state.TaskRunning && t.State != state.TaskComplete {
 			reason := fmt.Sprintf("%s of %s", t.State, p.serviceName(t.Service))
 			if t.Err != "" {
 				reason += " (" + t.Err + ")"
