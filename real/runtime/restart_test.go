@@ -95,7 +95,7 @@ func runVictim(dir string) {
 
 func victimTask() agent.Container {
 	c := task("victim", swarm.ContainerSpec{Command: sh("while ! test -e /tmp/go; do sleep 0.02; done; echo survived; exit 11")})
-	c.Task = "victim00000000000000000000"
+	c.Task, c.Name = "victim00000000000000000000", "victim.1"
 	c.ID = fmt.Sprintf("%x", sha256.Sum256([]byte(c.Task)))
 	return c
 }
