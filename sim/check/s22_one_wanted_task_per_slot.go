@@ -44,7 +44,7 @@ func (o *oneWanted) AtRest(c *Checker) {
 					n++
 				}
 			}
-			if n > 1 && !paused(s.Update) && !c.restless(s) {
+			if n > 1 && !paused(s.Update) && !c.restless(s) && !c.waits(s) {
 				c.Violate(o, "slot %v of %s has %d wanted tasks at rest", key, s.Spec.Name, n)
 			}
 		}

@@ -1,13 +1,18 @@
 package check
 
-import "github.com/swarmd/swarmd/engine/state"
+import (
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/sim"
+)
 
 // historyDefault is how many tasks of a slot are kept where nobody says.
 const historyDefault = 5
 
 // historyBounded looks at tasks that are removed from the store, and at rest at
 // what is kept.
-type historyBounded struct{}
+type historyBounded struct {
+	forgotten map[state.TaskID]bool // but for those of nodes that are down or gone
+}
 
 // Sentence implements [Oracle].
 func (*historyBounded) Sentence() string {
@@ -18,21 +23,29 @@ func (*historyBounded) Sentence() string {
 func (o *historyBounded) Committed(c *Checker, index uint64, _ state.Entry, delta *state.Delta) {
 	for _, d := range delta.Tasks {
 		t := d.Before
-		if d.After != nil || t == nil {
+		if d.After != nil || t == nil || t.Status.State == state.TaskOrphaned {
 			continue
 		}
-		if t.Status.State >= state.TaskAssigned && !t.Status.State.Terminal() && c.View().Node(t.Node) != nil {
-			c.Violate(o, "entry %d forgets task %s, which is %s on node %s", index, t.ID, t.Status.State, t.Node)
-		}
-		h := c.host(t.Node)
-		if h == nil || t.Status.State == state.TaskOrphaned {
+		n, h := c.View().Node(t.Node), c.host(t.Node)
+		if n == nil || n.State == state.NodeDown || h == nil {
 			continue
 		}
-		if x := h.Container(t.ID); x != nil && x.Running && c.View().Node(t.Node) != nil {
+		o.forgotten[t.ID] = true
+		if x := h.Container(t.ID); x != nil && x.Running {
 			c.Violate(o, "entry %d forgets task %s, which runs on %s", index, t.ID, h.Name)
 		}
 	}
 }
+
+// Ran implements [Runner].
+func (o *historyBounded) Ran(c *Checker, x *sim.Container) {
+	if o.forgotten[x.Task] {
+		c.Violate(o, "task %s begins to run on %s, and is forgotten", x.Task, x.Host.Name)
+	}
+}
+
+// Ended implements [Runner].
+func (*historyBounded) Ended(*Checker, *sim.Container) {}
 
 // AtRest implements [Rester].
 func (o *historyBounded) AtRest(c *Checker) {
