@@ -89,7 +89,7 @@ type Dispatcher struct {
 type node struct {
 	id       state.NodeID
 	session  uint64 // 0: none
-	sequence uint64 // of the last Assign sent in it
+	sequence uint64 // of the last Assign sent to it, in any session
 	hello    *wire.Hello
 
 	full  bool           // everything is to be sent
@@ -268,7 +268,9 @@ func (p *Dispatcher) part(id state.NodeID) {
 	}
 }
 
-// open begins a session.
+// open begins a session. Its numbers go on from those of the node's last: if a Hello
+// that has been repeated and overtaken begins a session anew that the worker is in
+// already, what it was sent there must not pass for what it is sent now.
 func (p *Dispatcher) open(n *node, m wire.Hello) {
 	if n.session == m.Session { // a repetition
 		return
@@ -277,7 +279,7 @@ func (p *Dispatcher) open(n *node, m wire.Hello) {
 		p.hellos = append(p.hellos, n.id)
 	}
 	n.session, n.hello = m.Session, &m
-	n.sequence, n.acked, n.sentThen, n.toldAt = 0, 0, 0, 0
+	n.acked, n.sentThen, n.toldAt = 0, 0, 0
 	n.reports = tally{}
 	n.tasks, n.full, n.known = nil, true, nil
 	p.soil(n)
