@@ -75,6 +75,7 @@ type machine struct {
 	containers map[state.TaskID]*Container
 	pids       int
 	orders     int
+	power      uint64 // how often it was cut; orders do not outlive it
 	surveying  uint64 // the daemon's life to which a survey is to be told, 0 for none
 }
 
@@ -164,9 +165,12 @@ func (m *machine) work(mean, otherwise time.Duration, do func() engine.Event) {
 		m.h.w.Probe("container runtime was slow")
 		d *= 100
 	}
-	life := m.h.life
+	life, power := m.h.life, m.power
 	m.orders++
 	m.h.w.after(d, func() {
+		if m.power != power {
+			return
+		}
 		m.orders--
 		if e := do(); e != nil && m.h.life == life {
 			m.h.take(e)
@@ -346,13 +350,14 @@ func (m *machine) remove(f engine.RemoveContainer) {
 
 // powerOff ends everything at once.
 func (m *machine) powerOff() {
+	m.power++
+	m.orders = 0
 	for _, c := range m.h.Containers() {
 		if c.Running {
 			c.Running, c.Ended, c.Code = false, m.h.w.Now(), 255
 			m.h.w.trace.say(m.h.w.now, m.h.Name, "#", "ended", string(c.Task))
 			m.h.w.ended(c)
 		}
-		m.orders -= len(c.slots)
 		c.slots = nil
 	}
 }

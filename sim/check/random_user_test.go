@@ -165,6 +165,9 @@ func (u *user) node() {
 	})
 }
 
+// diskPatience is how long a daemon waits for its disk before it ends itself.
+const diskPatience = 15 * time.Second
+
 // A fault goes wrong at a host, and returns what makes it right again.
 type fault struct {
 	name string
@@ -253,9 +256,19 @@ func faults() []fault {
 			h.SetDisk(d.Between(10*time.Millisecond, 2*time.Second), false)
 			return func() { h.SetDisk(0, false) }
 		}},
-		{"stuck disk", func(_ *storm, _ *sim.Stream, h *sim.Host) func() {
+		{"stuck disk", func(s *storm, _ *sim.Stream, h *sim.Host) func() {
 			h.SetDisk(0, true)
-			return func() { h.SetDisk(0, false) }
+			stuck := true
+			s.w.At(s.w.Now()+diskPatience, func() {
+				if stuck && !s.over {
+					h.Kill()
+				}
+			})
+			return func() {
+				stuck = false
+				h.SetDisk(0, false)
+				h.Start()
+			}
 		}},
 		{"exit", func(_ *storm, d *sim.Stream, h *sim.Host) func() {
 			var live []*sim.Container

@@ -32,7 +32,8 @@ func (o *placementHolds) Committed(c *Checker, index uint64, _ state.Entry, delt
 		}
 		have := uint64(0)
 		for x := range c.View().TasksOn(n.ID) {
-			if x.Service == t.Service && alive(x) && holding(x) {
+			// One of another template may have been placed after it, in this very entry.
+			if x.Service == t.Service && alive(x) && holding(x) && (x.Template == t.Template || x.Status.State > state.TaskAssigned) {
 				have++
 			}
 		}

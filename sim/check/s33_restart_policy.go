@@ -1,6 +1,7 @@
 package check
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -43,6 +44,9 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 			delete(o.ends, triesOf(t))
 			delete(o.made, triesOf(t))
 		}
+		if t := d.After; t != nil && told(d) && !selfEnded(t) {
+			delete(o.made, triesOf(t)) // its node is lost: what follows does not wait
+		}
 		if t := d.After; t != nil && told(d) && selfEnded(t) && t.Desired == state.TaskShutdown {
 			over[slotOf(t)] = t
 			o.ends[triesOf(t)] = append(o.ends[triesOf(t)], t.Status.At)
@@ -57,11 +61,9 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 	}
 	for _, s := range delta.Services {
 		if s.After == nil {
-			for k := range o.ends {
-				if k.slot.service == s.Before.ID {
-					delete(o.ends, k)
-				}
-			}
+			gone := func(k tries, _ time.Duration) bool { return k.slot.service == s.Before.ID }
+			maps.DeleteFunc(o.made, gone)
+			maps.DeleteFunc(o.ends, func(k tries, _ []state.Wall) bool { return gone(k, 0) })
 		}
 	}
 }

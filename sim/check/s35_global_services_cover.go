@@ -30,7 +30,7 @@ func (o *globalCovers) Committed(c *Checker, index uint64, _ state.Entry, delta 
 // AtRest implements [Rester].
 func (o *globalCovers) AtRest(c *Checker) {
 	for s := range c.View().Services() {
-		if !isGlobal(s) || c.restless(s) || paused(s.Update) {
+		if !isGlobal(s) || c.restless(s) || c.waits(s) || paused(s.Update) {
 			continue
 		}
 		made := c.View().Template(s.ID, s.Template)

@@ -58,16 +58,20 @@ func (o *historyBounded) AtRest(c *Checker) {
 	}
 	for s := range c.View().Services() {
 		for key, tasks := range c.View().Slots(s.ID) {
-			most, ended := limit, int64(0)
+			most, ended, wanted := limit, int64(0), int64(0)
 			for _, t := range tasks {
 				if p := restartPolicyOf(c.template(t)); p.attempts > 0 {
 					most = max(most, int64(p.attempts)+1) // they are counted from it
+				}
+				if alive(t) {
+					wanted = 1
 				}
 				if !alive(t) && t.Status.State.Terminal() {
 					ended++
 				}
 			}
-			if ended > max(most, 1) {
+			// One more says that an empty slot stays empty.
+			if ended > most+1-wanted {
 				c.Violate(o, "slot %v of %s keeps %d tasks that have ended; %d are to be kept", key, s.Spec.Name, ended, most)
 			}
 		}
