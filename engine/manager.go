@@ -212,7 +212,7 @@ func (n *Node) left(now time.Time, out *Step) {
 		out.do(Reply{w.call.Request, fail(control.Unavailable, textNotMember)})
 	}
 	n.waiting = nil
-	n.identity, n.managers, n.joining, n.changing = Identity{}, nil, nil, false
+	n.identity, n.managers, n.joining, n.changing, n.banished = Identity{}, nil, nil, false, false
 	n.store = state.NewStore()
 	n.known = ""
 	n.worker.dismiss(n, now)

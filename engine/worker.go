@@ -18,7 +18,8 @@ type worker struct {
 	outbox []wire.Message // for the leader
 	inbox  []wire.Message // from the leader, when that is this very node
 
-	term     uint64 // of the leader that it is with, as far as a worker knows
+	unknown  time.Time // since when no leader has known this node
+	term     uint64    // of the leader that it is with, as far as a worker knows
 	session  uint64
 	sequence uint64
 	reports  uint64        // sent in the session
@@ -30,6 +31,7 @@ type worker struct {
 // How long a worker waits.
 const (
 	helloPatience  = time.Second     // for an answer to its Hello
+	banishPatience = 5 * time.Second // for a leader that knows this node, before it takes itself for removed
 	wanderPatience = 3 * time.Second // for the log to tell who leads, before a manager asks
 )
 
@@ -53,7 +55,7 @@ func (w *worker) begin(n *Node, now time.Time) {
 // dismiss ends the worker's tasks: the node is in no swarm any more.
 func (w *worker) dismiss(n *Node, now time.Time) {
 	w.outbox, w.inbox = nil, nil
-	w.session, w.sequence, w.nextBeat = 0, 0, time.Time{}
+	w.session, w.sequence, w.nextBeat, w.unknown = 0, 0, time.Time{}, time.Time{}
 	w.agent.Assign(wire.Assign{Full: true}, now)
 }
 
@@ -85,7 +87,7 @@ func (w *worker) take(n *Node, now time.Time, m wire.Message, out *Step) {
 	case wire.Assign:
 		w.assigned(n, now, m, out)
 	case wire.Bye:
-		w.parted(n, now, m)
+		w.parted(n, now, m, out)
 	case wire.Hello, wire.Heartbeat, wire.Report, wire.Quit: // for leaders
 	default:
 		invariant.Violated("unknown message %T", m)
@@ -94,16 +96,37 @@ func (w *worker) take(n *Node, now time.Time, m wire.Message, out *Step) {
 
 // parted takes in the end of a session, or who leads. A session that stands is
 // left only for the leader of a later term.
-func (w *worker) parted(n *Node, now time.Time, m wire.Bye) {
+func (w *worker) parted(n *Node, now time.Time, m wire.Bye, out *Step) {
 	ended := m.Session == w.session && m.Session != 0
 	news := n.wanders() && m.Leader != "" && m.Leader != n.known &&
 		(m.Term > w.term || m.Term == 0 && w.sequence == 0)
+	if m.Removed && m.Term > 0 {
+		w.banished(n, now, out)
+		return
+	}
 	switch {
 	case news:
 		n.known, n.guessed, w.term = m.Leader, true, max(w.term, m.Term)
 		w.follow(n, now)
 	case ended && w.sequence > 0 && !mutant.On(mutant.ByeIgnored): // else it is Hello that was refused: that is said again in time
 		w.follow(n, now)
+	}
+}
+
+// banished takes in that a leader knows of no such node. One that does not lead any
+// more may say so of a node that has joined since: only when nobody has known the
+// node for longer than such a leader lasts, it was removed, and leaves.
+func (w *worker) banished(n *Node, now time.Time, out *Step) {
+	switch {
+	case w.unknown.IsZero():
+		w.unknown = now
+	case now.Sub(w.unknown) >= banishPatience && n.leaving == nil && !n.banished:
+		n.banished = true
+		out.do(Leave{})
+	}
+	w.sequence = 0 // Hello is said again in time
+	if w.nextBeat.IsZero() {
+		w.nextBeat = now.Add(helloPatience)
 	}
 }
 
@@ -136,7 +159,7 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign, out *Step) {
 		w.beat = time.Duration(m.Period)
 		w.nextBeat = now.Add(w.beat)
 	}
-	w.sequence = m.Sequence
+	w.sequence, w.unknown = m.Sequence, time.Time{}
 	w.agent.Assign(m, now)
 	n.reach(m.Managers, out)
 	n.play(m.Manager, out)

@@ -345,7 +345,7 @@ func (p *Dispatcher) acknowledged(n *node, sequence uint64) {
 // farewell tells a node that it is not in the session that it believes in.
 func (p *Dispatcher) farewell(to state.NodeID, session uint64) {
 	if len(p.strangers) < strangersMax {
-		p.strangers = append(p.strangers, Outgoing{to, wire.Bye{Session: session}})
+		p.strangers = append(p.strangers, Outgoing{to, wire.Bye{Session: session, Removed: p.nodes[to] == nil}})
 	}
 }
 

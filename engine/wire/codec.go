@@ -64,6 +64,7 @@ func Append(b []byte, message Message) []byte {
 		b = binary.AppendUvarint(b, m.Session)
 		b = appendText(b, string(m.Leader))
 		b = binary.AppendUvarint(b, m.Term)
+		b = append(b, flag(m.Removed))
 	default:
 		invariant.Violated("unknown message %T", message)
 	}
@@ -183,7 +184,7 @@ func (r *reader) message() Message {
 	case kindQuit:
 		return Quit{Session: r.uvarint()}
 	case kindBye:
-		return Bye{Session: r.uvarint(), Leader: state.NodeID(r.text()), Term: r.uvarint()}
+		return Bye{Session: r.uvarint(), Leader: state.NodeID(r.text()), Term: r.uvarint(), Removed: r.byte() == 1}
 	default:
 		if r.err == nil {
 			r.err = fmt.Errorf("messages of kind %d are not known", kind)

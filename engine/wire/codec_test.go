@@ -36,7 +36,7 @@ func messages() []wire.Message {
 			Keep:     []state.TaskID{"t3"}, Gone: []state.TaskID{"t4", "t5"},
 		},
 		wire.Quit{Session: 9},
-		wire.Bye{Session: 9, Leader: "n1", Term: 4},
+		wire.Bye{Session: 9, Leader: "n1", Term: 4, Removed: true},
 	}
 }
 

@@ -96,6 +96,8 @@ type Bye struct {
 	Session uint64
 	Leader  state.NodeID
 	Term    uint64
+	// Removed says that the leader knows of no such node.
+	Removed bool
 }
 
 func (Hello) isMessage()     {}
