@@ -104,8 +104,8 @@ func (s *session) completeNetworks(c *cobra.Command, _ []string, _ string) ([]st
 	})
 }
 
-// complete says what the values of service flags can be.
-func (f *serviceFlags) complete(s *session, c *cobra.Command) {
+// completeServiceFlags says what the values of service flags can be.
+func (s *session) completeServiceFlags(c *cobra.Command) {
 	variables := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var names []string
 		for _, variable := range os.Environ() {

@@ -20,6 +20,8 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/moby/moby/api/pkg/stdcopy"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 // The commands of testdata/*.txt are run against a server that answers from
@@ -74,7 +76,7 @@ func files(t *testing.T, command func(t *testing.T, server *world, args []string
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var answer strings.Builder
 			for _, line := range strings.Split(d.Input, "\n") {
-				args, err := splitWords(line)
+				args, err := request.SplitWords(line)
 				if err != nil {
 					t.Fatalf("%s: %v", d.Pos, err)
 				}

@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 func newContainerExec(s *session) *cobra.Command {
@@ -43,8 +45,8 @@ func newContainerExec(s *session) *cobra.Command {
 	flags.BoolVarP(&detach, "detach", "d", false, "Detached mode: run command in the background")
 	flags.StringVarP(&options.User, "user", "u", "", `Username or UID (format: "<name|uid>[:<group|gid>]")`)
 	flags.BoolVar(&options.Privileged, "privileged", false, "Give extended privileges to the command")
-	list(flags, &env, "env", "e", "Set environment variables", nil)
-	list(flags, &files, "env-file", "", "Read in a file of environment variables", nil)
+	request.List(flags, &env, "env", "e", "Set environment variables", nil)
+	request.List(flags, &files, "env-file", "", "Read in a file of environment variables", nil)
 	flags.StringVarP(&options.WorkingDir, "workdir", "w", "", "Working directory inside the container")
 	return c
 }

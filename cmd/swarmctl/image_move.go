@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 // This file has the commands that move images: pull, load, import, save.
@@ -150,7 +152,7 @@ func newImageImport(s *session) *cobra.Command {
 			return showMessages(answer, s.out)
 		},
 	}
-	list(c.Flags(), &options.Changes, "change", "c", "Apply Dockerfile instruction to the created image", nil)
+	request.List(c.Flags(), &options.Changes, "change", "c", "Apply Dockerfile instruction to the created image", nil)
 	c.Flags().StringVarP(&options.Message, "message", "m", "", "Set commit message for imported image")
 	c.Flags().StringVar(&only, "platform", "", "Set platform if server is multi-platform capable")
 	return c

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 func newNode(s *session) *cobra.Command {
@@ -227,53 +228,20 @@ func prettyNode(node swarm.Node) string {
 }
 
 func newNodeUpdate(s *session) *cobra.Command {
-	var (
-		role, availability string
-		add, remove        []string
-	)
 	c := &cobra.Command{
 		Use:               "update [OPTIONS] NODE",
 		Short:             "Update a node",
 		Args:              exactArgs(1),
 		ValidArgsFunction: s.completeNodes,
-		RunE: func(c *cobra.Command, args []string) error {
-			flags := c.Flags()
-			return s.updateNodes(c.Context(), args, func(node *swarm.Node) error {
-				if flags.Changed("role") {
-					node.Spec.Role = swarm.NodeRole(role)
-				}
-				if flags.Changed("availability") {
-					node.Spec.Availability = swarm.NodeAvailability(availability)
-				}
-				return changeLabels(&node.Spec, add, remove)
-			}, func(name string) { s.print("%s\n", name) })
-		},
 	}
-	flags := c.Flags()
-	flags.StringVar(&role, "role", "", `Role of the node ("worker", "manager")`)
-	flags.StringVar(&availability, "availability", "", `Availability of the node ("active", "pause", "drain")`)
-	list(flags, &add, "label-add", "", `Add or update a node label ("key=value")`, nil)
-	list(flags, &remove, "label-rm", "", "Remove a node label if exists", nil)
+	f := request.NewNode(c.Flags())
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return s.updateNodes(c.Context(), args, func(node *swarm.Node) error { return f.Change(&node.Spec) },
+			func(name string) { s.print("%s\n", name) })
+	}
 	_ = c.RegisterFlagCompletionFunc("role", oneOf("worker", "manager"))
 	_ = c.RegisterFlagCompletionFunc("availability", oneOf("active", "pause", "drain"))
 	return c
-}
-
-func changeLabels(spec *swarm.NodeSpec, add, remove []string) error {
-	if spec.Labels == nil {
-		spec.Labels = map[string]string{}
-	}
-	for _, label := range add {
-		key, value, _ := strings.Cut(label, "=")
-		spec.Labels[key] = value
-	}
-	for _, key := range remove {
-		if _, ok := spec.Labels[key]; !ok {
-			return fmt.Errorf("key %s doesn't exist in node's labels", key)
-		}
-		delete(spec.Labels, key)
-	}
-	return nil
 }
 
 // errUnchanged ends the update of a node that is as it should be.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/moby/moby/api/types/jsonstream"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 // swarmctl runs a command line against the world of testdata.
@@ -66,12 +68,12 @@ func TestSplitWords(t *testing.T) {
 		{`'' ""`, []string{"", ""}},
 		{"a # b\nc#d", []string{"a", "c#d"}},
 	} {
-		if got, err := splitWords(test.line); err != nil || !slices.Equal(got, test.want) {
+		if got, err := request.SplitWords(test.line); err != nil || !slices.Equal(got, test.want) {
 			t.Errorf("%s is split into %q, %v", test.line, got, err)
 		}
 	}
 	for _, line := range []string{`a'`, `"b`, `c\`} {
-		if got, err := splitWords(line); err == nil {
+		if got, err := request.SplitWords(line); err == nil {
 			t.Errorf("%s is split into %q, though it does not end", line, got)
 		}
 	}

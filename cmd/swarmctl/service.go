@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 func newService(s *session) *cobra.Command {
@@ -53,7 +54,7 @@ func newServiceRollback(s *session) *cobra.Command {
 			}, detach, quiet)
 		},
 	}
-	detachFlag(c.Flags(), &detach)
+	request.DetachFlag(c.Flags(), &detach)
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress progress output")
 	return c
 }
@@ -86,7 +87,7 @@ func newServiceScale(s *session) *cobra.Command {
 			}))
 		},
 	}
-	detachFlag(c.Flags(), &detach)
+	request.DetachFlag(c.Flags(), &detach)
 	return c
 }
 
@@ -103,22 +104,17 @@ func scaleArgs(c *cobra.Command, args []string) error {
 }
 
 func (s *session) scale(ctx context.Context, name, number string) error {
-	replicas, err := strconv.ParseUint(number, 10, 64)
+	replicas, err := request.Replicas(number)
 	if err != nil {
-		return fmt.Errorf("invalid replicas value %s: %w", number, err)
+		return err
 	}
 	found, err := s.client.ServiceInspect(ctx, name, client.ServiceInspectOptions{})
 	if err != nil {
 		return err
 	}
 	service := found.Service
-	switch {
-	case service.Spec.Mode.Replicated != nil:
-		service.Spec.Mode.Replicated.Replicas = &replicas
-	case service.Spec.Mode.ReplicatedJob != nil:
-		service.Spec.Mode.ReplicatedJob.TotalCompletions = &replicas
-	default:
-		return errors.New("scale can only be used with replicated or replicated-job mode")
+	if err := request.Scale(&service.Spec, replicas); err != nil {
+		return err
 	}
 	updated, err := s.client.ServiceUpdate(ctx, service.ID, client.ServiceUpdateOptions{Version: service.Version, Spec: service.Spec})
 	if err != nil {

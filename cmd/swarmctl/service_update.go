@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 func newServiceUpdate(s *session) *cobra.Command {
@@ -18,37 +17,35 @@ func newServiceUpdate(s *session) *cobra.Command {
 		Args:              exactArgs(1),
 		ValidArgsFunction: s.completeServices,
 	}
-	f := newServiceFlags(c.Flags())
-	f.updating()
-	f.common(false)
-	f.complete(s, c)
+	f := request.NewServiceUpdate(c.Flags())
+	s.completeServiceFlags(c)
 	c.RunE = func(c *cobra.Command, args []string) error { return serviceUpdate(c.Context(), s, f, args[0]) }
 	return c
 }
 
-func serviceUpdate(ctx context.Context, s *session, f *serviceFlags, name string) error {
+func serviceUpdate(ctx context.Context, s *session, f *request.Service, name string) error {
 	found, err := s.client.ServiceInspect(ctx, name, client.ServiceInspectOptions{})
 	if err != nil {
 		return err
 	}
 	spec := found.Service.Spec
 	options := client.ServiceUpdateOptions{Version: found.Service.Version}
-	if f.rollback {
-		if !f.onlyRollback() {
-			return errors.New("other flags may not be combined with --rollback")
+	if f.Rollback {
+		if err := f.OnlyRollback(); err != nil {
+			return err
 		}
 		options.Rollback = "previous"
-	} else if err := f.apply(ctx, s, &spec); err != nil {
+	} else if err := f.Change(ctx, s, &spec); err != nil {
 		return err
 	}
-	options.QueryRegistry = f.changed("image") && !f.noResolveImage
-	if f.registryAuth {
+	options.QueryRegistry = f.Changed("image") && !f.NoResolveImage
+	if f.RegistryAuth {
 		options.EncodedRegistryAuth = registryAuth(ctx, s, spec.TaskTemplate.ContainerSpec.Image)
 	} else {
 		options.RegistryAuthFrom = swarm.RegistryAuthFromSpec
 	}
 	options.Spec = spec
-	return s.sendUpdate(ctx, found.Service.ID, name, options, f.detach, f.quiet)
+	return s.sendUpdate(ctx, found.Service.ID, name, options, f.Detach, f.Quiet)
 }
 
 // sendUpdate updates a service, names it and waits.
@@ -65,164 +62,4 @@ func (s *session) sendUpdate(ctx context.Context, id, name string, options clien
 		return nil
 	}
 	return s.converge(ctx, name, quiet)
-}
-
-func (f *serviceFlags) onlyRollback() bool {
-	only := true
-	f.flags.Visit(func(flag *pflag.Flag) {
-		only = only && (flag.Name == "rollback" || flag.Name == "detach" || flag.Name == "quiet")
-	})
-	return only
-}
-
-// apply makes the changes that the flags describe.
-func (f *serviceFlags) apply(ctx context.Context, s *session, spec *swarm.ServiceSpec) error {
-	task := &spec.TaskTemplate
-	if task.ContainerSpec == nil {
-		task.ContainerSpec = &swarm.ContainerSpec{}
-	}
-	run := task.ContainerSpec
-	f.applyContainer(run)
-	f.applyLists(spec, run)
-	for _, step := range []func() error{
-		func() error { return f.applyMounts(run) },
-		func() error { return f.applyResources(task) },
-		func() error { return f.applyNetworks(ctx, s, task) },
-		func() error { return f.applyMode(spec) },
-		func() error { return f.applyDNS(run) },
-		func() error { return f.applyHealth(run) },
-		func() error { return f.applySecrets(ctx, s, run) },
-		func() error { return f.applyConfigs(ctx, s, run) },
-	} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	task.RestartPolicy = f.restart.merge(f.flags, task.RestartPolicy)
-	spec.UpdateConfig = f.update.merge(f.flags, spec.UpdateConfig)
-	spec.RollbackConfig = f.undo.merge(f.flags, spec.RollbackConfig)
-	if driver := f.logging(); driver != nil {
-		task.LogDriver = driver
-	}
-	if f.force {
-		task.ForceUpdate++
-	}
-	f.applyEndpoint(spec)
-	f.applyCredentials(run)
-	return nil
-}
-
-// set writes a value if its flag was given.
-func set[T any](f *serviceFlags, flag string, field *T, value T) {
-	if f.changed(flag) {
-		*field = value
-	}
-}
-
-func (f *serviceFlags) applyContainer(run *swarm.ContainerSpec) {
-	set(f, "image", &run.Image, f.image)
-	set(f, "args", &run.Args, []string(f.args))
-	set(f, "entrypoint", &run.Command, []string(f.entrypoint))
-	set(f, "workdir", &run.Dir, f.workdir)
-	set(f, "user", &run.User, f.user)
-	set(f, "hostname", &run.Hostname, f.hostname)
-	set(f, "init", &run.Init, &f.init)
-	set(f, "isolation", &run.Isolation, container.Isolation(f.isolation))
-	set(f, "oom-score-adj", &run.OomScoreAdj, f.oomScoreAdj)
-	set(f, "stop-grace-period", &run.StopGracePeriod, f.stopGrace.Value())
-	set(f, "stop-signal", &run.StopSignal, f.stopSignal)
-	set(f, "tty", &run.TTY, f.tty)
-	set(f, "read-only", &run.ReadOnly, f.readOnly)
-	if f.changed("cap-add", "cap-drop") {
-		f.applyCapabilities(run)
-	}
-}
-
-func (f *serviceFlags) applyResources(task *swarm.TaskSpec) error {
-	if !f.changed("limit-cpu", "limit-memory", "limit-pids", "reserve-cpu", "reserve-memory", "generic-resource-add", "generic-resource-rm") {
-		return nil
-	}
-	if task.Resources == nil {
-		task.Resources = &swarm.ResourceRequirements{}
-	}
-	if task.Resources.Limits == nil {
-		task.Resources.Limits = &swarm.Limit{}
-	}
-	if task.Resources.Reservations == nil {
-		task.Resources.Reservations = &swarm.Resources{}
-	}
-	set(f, "limit-cpu", &task.Resources.Limits.NanoCPUs, f.limit.cpus.Value())
-	set(f, "limit-memory", &task.Resources.Limits.MemoryBytes, f.limit.memory.Value())
-	set(f, "limit-pids", &task.Resources.Limits.Pids, f.limitPids)
-	set(f, "reserve-cpu", &task.Resources.Reservations.NanoCPUs, f.reserve.cpus.Value())
-	set(f, "reserve-memory", &task.Resources.Reservations.MemoryBytes, f.reserve.memory.Value())
-	return f.applyGeneric(task.Resources.Reservations)
-}
-
-func (f *serviceFlags) applyMode(spec *swarm.ServiceSpec) error {
-	if f.changed("replicas") {
-		if spec.Mode.Replicated == nil {
-			return errors.New("replicas can only be used with replicated mode")
-		}
-		spec.Mode.Replicated.Replicas = f.replicas.value
-	}
-	if f.changed("constraint-add", "constraint-rm", "placement-pref-add", "placement-pref-rm", "replicas-max-per-node") {
-		if spec.TaskTemplate.Placement == nil {
-			spec.TaskTemplate.Placement = &swarm.Placement{}
-		}
-		f.applyPlacement(spec.TaskTemplate.Placement)
-	}
-	return nil
-}
-
-func (f *serviceFlags) applyEndpoint(spec *swarm.ServiceSpec) {
-	if !f.changed("endpoint-mode", "publish-add", "publish-rm") {
-		return
-	}
-	if spec.EndpointSpec == nil {
-		spec.EndpointSpec = &swarm.EndpointSpec{}
-	}
-	set(f, "endpoint-mode", &spec.EndpointSpec.Mode, swarm.ResolutionMode(f.endpointMode))
-	if f.changed("publish-add", "publish-rm") {
-		f.applyPorts(spec.EndpointSpec)
-	}
-}
-
-func (f *serviceFlags) applyHealth(run *swarm.ContainerSpec) error {
-	given := f.changed("health-cmd", "health-interval", "health-retries", "health-timeout", "health-start-period", "health-start-interval")
-	if f.health.none && given {
-		return errors.New("--no-healthcheck conflicts with --health-* options")
-	}
-	if f.health.none {
-		run.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
-	}
-	if !given {
-		return nil
-	}
-	if run.Healthcheck == nil {
-		run.Healthcheck = &container.HealthConfig{}
-	}
-	health := run.Healthcheck
-	if len(health.Test) > 0 && health.Test[0] == "NONE" {
-		health.Test = nil
-	}
-	f.health.times(health)
-	set(f, "health-retries", &health.Retries, f.health.retries)
-	if f.changed("health-cmd") {
-		health.Test = nil
-		if f.health.command != "" {
-			health.Test = []string{"CMD-SHELL", f.health.command}
-		}
-	}
-	return nil
-}
-
-func (f *serviceFlags) applyCredentials(run *swarm.ContainerSpec) {
-	switch {
-	case !f.changed("credential-spec"):
-	case f.credentials.source != "":
-		f.nameCredentials(run)
-	case run.Privileges != nil:
-		run.Privileges.CredentialSpec = nil
-	}
 }

@@ -7,12 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 func newSwarm(s *session) *cobra.Command {
@@ -21,56 +22,10 @@ func newSwarm(s *session) *cobra.Command {
 		newSwarmUpdate(s), newSwarmUnlockKey(s), newSwarmUnlock(s), newSwarmCA(s))
 }
 
-// swarmFlags are the settings of a swarm that init and update share.
-type swarmFlags struct {
-	history   int64
-	heartbeat time.Duration
-	expiry    time.Duration
-	snapshots uint64
-	interval  uint64
-	autolock  bool
-	external  externalCAs
-}
-
-func (f *swarmFlags) add(flags *pflag.FlagSet, autolock string) {
-	flags.Int64Var(&f.history, "task-history-limit", 5, "Task history retention limit")
-	flags.DurationVar(&f.heartbeat, "dispatcher-heartbeat", 5*time.Second, "Dispatcher heartbeat period (ns|us|ms|s|m|h)")
-	flags.DurationVar(&f.expiry, "cert-expiry", 90*24*time.Hour, "Validity period for node certificates (ns|us|ms|s|m|h)")
-	flags.Uint64Var(&f.snapshots, "max-snapshots", 0, "Number of additional Raft snapshots to retain")
-	flags.Uint64Var(&f.interval, "snapshot-interval", 10000, "Number of log entries between Raft snapshots")
-	flags.Var(&f.external, "external-ca", "Specifications of one or more certificate signing endpoints")
-	flags.BoolVar(&f.autolock, "autolock", false, autolock)
-}
-
-// merge writes the settings that were given into spec.
-func (f *swarmFlags) merge(flags *pflag.FlagSet, spec *swarm.Spec) {
-	if flags.Changed("task-history-limit") {
-		spec.Orchestration.TaskHistoryRetentionLimit = &f.history
-	}
-	if flags.Changed("dispatcher-heartbeat") {
-		spec.Dispatcher.HeartbeatPeriod = f.heartbeat
-	}
-	if flags.Changed("cert-expiry") {
-		spec.CAConfig.NodeCertExpiry = f.expiry
-	}
-	if flags.Changed("max-snapshots") {
-		spec.Raft.KeepOldSnapshots = &f.snapshots
-	}
-	if flags.Changed("snapshot-interval") {
-		spec.Raft.SnapshotInterval = f.interval
-	}
-	if flags.Changed("external-ca") {
-		spec.CAConfig.ExternalCAs = f.external
-	}
-	if flags.Changed("autolock") {
-		spec.EncryptionConfig.AutoLockManagers = f.autolock
-	}
-}
-
 func newSwarmInit(s *session) *cobra.Command {
 	var (
 		options      client.SwarmInitOptions
-		settings     swarmFlags
+		settings     *request.Swarm
 		availability string
 		pools        []string
 	)
@@ -94,8 +49,8 @@ func newSwarmInit(s *session) *cobra.Command {
 			if options.ListenAddr, err = withPort(options.ListenAddr); err != nil {
 				return err
 			}
-			settings.merge(c.Flags(), &options.Spec)
-			options.AutoLockManagers = settings.autolock
+			settings.Change(&options.Spec)
+			options.AutoLockManagers = settings.Autolock
 			return swarmInit(c.Context(), s, options)
 		},
 	}
@@ -108,7 +63,7 @@ func newSwarmInit(s *session) *cobra.Command {
 	f.StringVar(&availability, "availability", "active", `Availability of the node ("active", "pause", "drain")`)
 	f.StringSliceVar(&pools, "default-addr-pool", nil, "default address pool in CIDR format")
 	f.Uint32Var(&options.SubnetSize, "default-addr-pool-mask-length", 24, "default address pool subnet mask length")
-	settings.add(f, "Enable manager autolocking (requiring an unlock key to start a stopped manager)")
+	settings = request.NewSwarm(f, "Enable manager autolocking (requiring an unlock key to start a stopped manager)")
 	return c
 }
 
@@ -297,7 +252,7 @@ func newSwarmLeave(s *session) *cobra.Command {
 }
 
 func newSwarmUpdate(s *session) *cobra.Command {
-	var settings swarmFlags
+	var settings *request.Swarm
 	c := &cobra.Command{
 		Use:   "update [OPTIONS]",
 		Short: "Update the swarm",
@@ -312,7 +267,7 @@ func newSwarmUpdate(s *session) *cobra.Command {
 			}
 			spec := cluster.Swarm.Spec
 			locked := spec.EncryptionConfig.AutoLockManagers
-			settings.merge(c.Flags(), &spec)
+			settings.Change(&spec)
 			if _, err := s.client.SwarmUpdate(c.Context(), client.SwarmUpdateOptions{Version: cluster.Swarm.Version, Spec: spec}); err != nil {
 				return err
 			}
@@ -323,7 +278,7 @@ func newSwarmUpdate(s *session) *cobra.Command {
 			return nil
 		},
 	}
-	settings.add(c.Flags(), "Change manager autolocking setting (true|false)")
+	settings = request.NewSwarm(c.Flags(), "Change manager autolocking setting (true|false)")
 	return c
 }
 

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/csv"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -15,6 +12,8 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"github.com/swarmd/swarmd/cmd/swarmctl/request"
 )
 
 // caFlags are the flags of swarm ca.
@@ -22,7 +21,7 @@ type caFlags struct {
 	rotate, detach, quiet bool
 	certificate, key      pemFile
 	expiry                time.Duration
-	external              externalCAs
+	external              request.ExternalCAs
 }
 
 func newSwarmCA(s *session) *cobra.Command {
@@ -119,74 +118,13 @@ func (s *session) printRoot(cluster swarm.Swarm) error {
 type pemFile struct{ path, content string }
 
 func (p *pemFile) Set(path string) error {
-	content, err := readPEM(path)
+	content, err := request.ReadPEM(path)
 	p.path, p.content = path, content
 	return err
 }
 
 func (p *pemFile) Type() string   { return "pem-file" }
 func (p *pemFile) String() string { return p.path }
-
-func readPEM(path string) (string, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	if block, _ := pem.Decode(content); block == nil {
-		return "", fmt.Errorf("file contents must be in PEM format: %s", path)
-	}
-	return string(content), nil
-}
-
-// externalCAs collects protocol=cfssl,url=…[,cacert=FILE][,option=value].
-type externalCAs []*swarm.ExternalCA
-
-func (e *externalCAs) Set(value string) error {
-	fields, err := csv.NewReader(strings.NewReader(value)).Read()
-	if err != nil {
-		return err
-	}
-	ca := &swarm.ExternalCA{Options: map[string]string{}}
-	for _, field := range fields {
-		key, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return fmt.Errorf("invalid field '%s' must be a key=value pair", field)
-		}
-		switch key = strings.ToLower(key); key {
-		case "protocol":
-			if !strings.EqualFold(value, string(swarm.ExternalCAProtocolCFSSL)) {
-				return fmt.Errorf("unrecognized external CA protocol %s", value)
-			}
-			ca.Protocol = swarm.ExternalCAProtocolCFSSL
-		case "url":
-			ca.URL = value
-		case "cacert":
-			if ca.CACert, err = readPEM(value); err != nil {
-				return fmt.Errorf("unable to read CA cert for external CA: %w", err)
-			}
-		default:
-			ca.Options[key] = value
-		}
-	}
-	switch {
-	case ca.Protocol == "":
-		return errors.New("the external-ca option needs a protocol= parameter")
-	case ca.URL == "":
-		return errors.New("the external-ca option needs a url= parameter")
-	}
-	*e = append(*e, ca)
-	return nil
-}
-
-func (e *externalCAs) Type() string { return "external-ca" }
-
-func (e *externalCAs) String() string {
-	var shown []string
-	for _, ca := range *e {
-		shown = append(shown, string(ca.Protocol)+": "+ca.URL)
-	}
-	return strings.Join(shown, ", ")
-}
 
 func newSwarmUnlockKey(s *session) *cobra.Command {
 	var quiet, rotate bool

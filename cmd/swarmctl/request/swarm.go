@@ -15,13 +15,14 @@ import (
 
 // Swarm is the settings of a swarm that swarm init and swarm update share.
 type Swarm struct {
+	Autolock bool
+
 	flags     *pflag.FlagSet
 	history   int64
 	heartbeat time.Duration
 	expiry    time.Duration
 	snapshots uint64
 	interval  uint64
-	autolock  bool
 	external  ExternalCAs
 }
 
@@ -34,7 +35,7 @@ func NewSwarm(flags *pflag.FlagSet, autolock string) *Swarm {
 	flags.Uint64Var(&f.snapshots, "max-snapshots", 0, "Number of additional Raft snapshots to retain")
 	flags.Uint64Var(&f.interval, "snapshot-interval", 10000, "Number of log entries between Raft snapshots")
 	flags.Var(&f.external, "external-ca", "Specifications of one or more certificate signing endpoints")
-	flags.BoolVar(&f.autolock, "autolock", false, autolock)
+	flags.BoolVar(&f.Autolock, "autolock", false, autolock)
 	return f
 }
 
@@ -59,10 +60,11 @@ func (f *Swarm) Change(spec *swarm.Spec) {
 		spec.CAConfig.ExternalCAs = f.external
 	}
 	if f.flags.Changed("autolock") {
-		spec.EncryptionConfig.AutoLockManagers = f.autolock
+		spec.EncryptionConfig.AutoLockManagers = f.Autolock
 	}
 }
 
+// ReadPEM reads a file whose content is in PEM format.
 func ReadPEM(path string) (string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
