@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"time"
 
 	"github.com/swarmd/swarmd/engine"
@@ -233,6 +234,8 @@ func (c *Checker) apply(index uint64, entry state.Entry) {
 		entry.Changes = nil
 	}
 	delta := c.Store.Apply(index, entry.Changes)
+	delta.Services, delta.Nodes = readable(delta.Services), readable(delta.Nodes)
+	delta.Templates, delta.Tasks = readable(delta.Templates), readable(delta.Tasks)
 	c.view = nil
 	c.hashes[index] = c.Store.Hash()
 	c.since = c.World.Now()
@@ -243,6 +246,12 @@ func (c *Checker) apply(index uint64, entry state.Entry) {
 	for _, o := range c.commits {
 		o.Committed(c, index, entry, &delta)
 	}
+}
+
+// readable leaves out what was not there before, and cannot be read: S16 looks at
+// that.
+func readable[T any](list []state.Diff[T]) []state.Diff[T] {
+	return slices.DeleteFunc(list, func(d state.Diff[T]) bool { return d.Before == nil && d.After == nil })
 }
 
 func (c *Checker) restored(h *sim.Host, e engine.Restored) {
