@@ -120,7 +120,7 @@ func (a *Agent) attend(t *task, now time.Time) {
 func (a *Agent) conclude(t *task) {
 	switch exit := fmt.Sprintf(textExit, t.code); {
 	case t.duty == dutyUnknown: // nobody has said what it was to do
-	case t.cause == textUnhealthy && t.status.State == state.TaskRunning && t.code != 0:
+	case t.cause == textUnhealthy && t.code != 0:
 		a.fail(t, exit+": "+t.cause)
 	case t.cause != "":
 		a.fail(t, t.cause)

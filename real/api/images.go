@@ -70,6 +70,9 @@ func (s *Server) listImages(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	kept := slices.DeleteFunc(slices.Clone(all), func(summary image.Summary) bool { return !imageMatches(summary, filters) })
+	for n := range kept {
+		kept[n] = namedAs(kept[n], filters["reference"])
+	}
 	slices.SortStableFunc(kept, func(a, b image.Summary) int { return int(b.Created - a.Created) })
 	old := !versionOf(r.Context()).atLeast(44)
 	writeList(w, kept, func(_ int, summary image.Summary) any {
@@ -96,6 +99,19 @@ func imageMatches(summary image.Summary, filters control.Filters) bool {
 		names := slices.Concat(summary.RepoTags, summary.RepoDigests)
 		return slices.ContainsFunc(names, func(name string) bool { return referenceMatches(pattern, name) })
 	})
+}
+
+// namedAs is an image with those of its names that were asked for.
+func namedAs(summary image.Summary, patterns []string) image.Summary {
+	if len(patterns) == 0 {
+		return summary
+	}
+	other := func(name string) bool {
+		return !anyOf(patterns, func(pattern string) bool { return referenceMatches(pattern, name) })
+	}
+	summary.RepoTags = slices.DeleteFunc(slices.Clone(summary.RepoTags), other)
+	summary.RepoDigests = slices.DeleteFunc(slices.Clone(summary.RepoDigests), other)
+	return summary
 }
 
 // referenceMatches compares a name, with and without its tag, with a pattern as

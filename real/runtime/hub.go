@@ -68,7 +68,7 @@ func (h *hub) close() {
 // tell publishes what has happened to a container.
 func (r *Runtime) tell(i *instance, action events.Action, attributes map[string]string) {
 	all := map[string]string{}
-	maps.Copy(all, i.record.Labels)
+	maps.Copy(all, i.record.shownLabels())
 	maps.Copy(all, attributes)
 	all["image"], all["name"] = i.record.Container.Spec.Image, i.name()
 	r.publish(events.ContainerEventType, action, i.id(), all)

@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,6 +19,9 @@ import (
 )
 
 const neverText = "0001-01-01T00:00:00Z"
+
+// ownLabelPrefix begins the labels that are no business of a user's.
+const ownLabelPrefix = "swarmd."
 
 func timeText(t time.Time) string {
 	if t.IsZero() {
@@ -46,7 +51,7 @@ func (i *instance) summary(now time.Time) container.Summary {
 	health := i.healthNow()
 	s := container.Summary{
 		ID: i.id(), Names: []string{"/" + i.name()}, Image: rec.Container.Spec.Image, ImageID: rec.ImageID,
-		Command: commandText(rec), Created: rec.Created.Unix(), Labels: rec.Labels, Ports: rec.ports(),
+		Command: commandText(rec), Created: rec.Created.Unix(), Labels: rec.shownLabels(), Ports: rec.ports(),
 		State: l.state(), Status: statusText(l, health, now), Mounts: slices.Clone(rec.Mounts),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: rec.networks()},
 	}
@@ -56,6 +61,13 @@ func (i *instance) summary(now time.Time) container.Summary {
 		s.Health = &container.HealthSummary{Status: health.Status, FailingStreak: health.FailingStreak}
 	}
 	return s
+}
+
+// shownLabels are a container's labels without those that we keep for ourselves.
+func (rec *record) shownLabels() map[string]string {
+	shown := maps.Clone(rec.Labels)
+	maps.DeleteFunc(shown, func(key, _ string) bool { return strings.HasPrefix(key, ownLabelPrefix) })
+	return shown
 }
 
 // commandText is a container's command as ps shows it.
@@ -108,7 +120,7 @@ func (rec *record) ports() []container.PortSummary {
 		if p.PublishMode != swarm.PortConfigPublishModeHost {
 			continue // the swarm's, not the container's
 		}
-		s := container.PortSummary{PrivatePort: uint16(p.TargetPort), PublicPort: uint16(p.PublishedPort), Type: protocolOf(p)}
+		s := container.PortSummary{IP: netip.IPv4Unspecified(), PrivatePort: uint16(p.TargetPort), PublicPort: uint16(p.PublishedPort), Type: protocolOf(p)}
 		published[strconv.Itoa(int(s.PrivatePort))+"/"+s.Type] = true
 		list = append(list, s)
 	}
@@ -199,7 +211,7 @@ func (rec *record) config() *container.Config {
 	c := &container.Config{
 		Hostname: rec.Hostname, User: rec.User, Tty: spec.TTY, OpenStdin: spec.OpenStdin, Env: rec.Env,
 		Cmd: rec.Cmd, Healthcheck: rec.Health, Image: spec.Image, WorkingDir: rec.WorkingDir,
-		Entrypoint: rec.Entrypoint, Labels: rec.Labels, StopSignal: rec.StopSignal, Shell: rec.Shell,
+		Entrypoint: rec.Entrypoint, Labels: rec.shownLabels(), StopSignal: rec.StopSignal, Shell: rec.Shell,
 		ExposedPorts: network.PortSet{},
 	}
 	for p := range rec.portMap() {

@@ -181,6 +181,7 @@ func (r *Runtime) Close() error {
 	r.cancel()
 	r.work.Wait()
 	r.hub.close()
+	r.sweepCgroups()
 	var errs []error
 	if r.client != nil {
 		errs = append(errs, r.client.Close())
