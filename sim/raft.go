@@ -426,7 +426,11 @@ func (r *replica) send(i int, o *replica) {
 			return
 		}
 		w.after(r.model.delay(o.h, r.h), func() {
-			if r.h.life == life && r.leads && r.term == term && r.h.Up() {
+			switch {
+			case r.h.life != life || !r.leads || r.term != term:
+			case !r.h.Up(): // it asks again when it goes on
+				r.sent[i] = min(r.sent[i], r.match[i])
+			default:
 				r.matched(o, upto)
 			}
 		})

@@ -256,17 +256,19 @@ func vanished(s step, steps []step, written map[uint64]uint64) bool {
 	return false
 }
 
-// fleeting reports whether the operation is one of a creation and a removal that
-// took effect in one entry: that leaves no trace in the log.
+// fleeting reports whether a creation and a removal that took effect in one entry
+// explain what was heard: they leave no trace in the log, and only those in the same
+// entry see what was made.
 func fleeting(s step, steps []step, written map[uint64]uint64) bool {
-	if _, took := written[s.op.Number]; took || s.out != done {
+	if _, took := written[s.op.Number]; took || s.out == absent || s.out == value {
 		return false
 	}
 	for _, o := range steps {
 		_, took := written[o.op.Number]
-		pair := s.kind == sim.Create && o.kind == sim.Remove || s.kind == sim.Remove && o.kind == sim.Create && !took
-		together := o.op.Called <= s.op.Returned && s.op.Called <= o.op.Returned
-		if pair && together && o.out == done {
+		made := o.kind == sim.Create && !took && s.kind != sim.Create
+		undone := o.kind == sim.Remove && s.kind == sim.Create
+		together := o.op.Called <= s.op.Returned && (s.op.Called <= o.op.Returned || o.out == unknown)
+		if (made || undone) && together && (o.out == done || o.out == unknown) {
 			return true
 		}
 	}

@@ -38,8 +38,14 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 		switch t := d.After; {
 		case t == nil:
 			delete(o.born, d.Before.ID)
+			if d.Before.Desired == state.TaskReady { // it was given up while it waited
+				delete(o.made, triesOf(d.Before))
+			}
 		case d.Before != nil && d.Before.Desired == state.TaskReady && t.Desired != state.TaskReady:
 			o.began(c, index, t)
+			if !alive(t) {
+				delete(o.made, triesOf(t))
+			}
 		case t.Desired == state.TaskRemove && (d.Before == nil || d.Before.Desired != state.TaskRemove):
 			delete(o.ends, triesOf(t))
 			delete(o.made, triesOf(t))
