@@ -23,7 +23,8 @@ type Committer interface {
 	Committed(c *Checker, index uint64, entry state.Entry, delta *state.Delta)
 }
 
-// A Stepper is told of every step of every engine.
+// A Stepper is told of every step of every engine, but for those in which time
+// passes or a message comes, and messages are all that follows: there are many.
 type Stepper interface {
 	Stepped(c *Checker, h *sim.Host, event engine.Event, step engine.Step)
 }
@@ -149,8 +150,10 @@ func (c *Checker) Skew() { c.skewed = true }
 
 // Stepped implements [sim.Observer].
 func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
-	look := false
+	look, plain := false, false
 	switch e := event.(type) {
+	case engine.Received, engine.Woken:
+		plain = true
 	case engine.Committed:
 		c.committed(h, e)
 	case engine.Restored:
@@ -169,6 +172,8 @@ func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
 	}
 	for _, f := range step.Effects {
 		switch f := f.(type) {
+		case engine.Send:
+			continue
 		case engine.Reply:
 			for _, o := range c.calls {
 				o.Replied(c, h, event, f)
@@ -176,9 +181,12 @@ func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
 		case engine.Propose:
 			c.decided[f.Entry.Proposal] = c.World.Now()
 		}
+		plain = false
 	}
-	for _, o := range c.steps {
-		o.Stepped(c, h, event, step)
+	if !plain {
+		for _, o := range c.steps {
+			o.Stepped(c, h, event, step)
+		}
 	}
 	if now := c.World.Now(); look || now-c.sampled >= samplePeriod {
 		c.sampled = now
