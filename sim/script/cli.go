@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ func (p *parsing) onHost(r *reader) (deed, error) {
 }
 
 // cli reads a command of the swarm's, given to any manager that runs.
-func (p *parsing) cli(r *reader) (deed, error) { return p.ask(r, target{"manager"}, "") }
+func (p *parsing) cli(r *reader) (deed, error) { return p.ask(r, nil, "") }
 
 // ask reads a command of the swarm's. If fails is not "", it must be refused with
 // a text that has that in it.
@@ -146,9 +147,11 @@ const (
 type asking struct {
 	p       *player
 	request Request
-	host    target
+	host    target // nil: any manager that runs
 	until   time.Duration
 	done    func(error)
+
+	at, last string // the host that is asked, and the one that was before
 
 	unknown bool   // an earlier try may have taken effect
 	version uint64 // that an earlier try presented
@@ -181,7 +184,7 @@ func (a *asking) try() {
 // is known.
 func (a *asking) call(call control.Call, next func(control.Answer)) {
 	stage := a.p.stage
-	hosts, err := a.p.resolve(a.host)
+	host, err := a.choose()
 	if err != nil {
 		if stage.Now() >= a.until {
 			a.done(err)
@@ -190,7 +193,6 @@ func (a *asking) call(call control.Call, next func(control.Answer)) {
 		stage.At(stage.Now()+askAgain, a.try)
 		return
 	}
-	host := sim.Pick(a.p.draws, hosts)
 	try := a.tries
 	over := false
 	finish := func(answer control.Answer) {
@@ -214,8 +216,31 @@ func (a *asking) call(call control.Call, next func(control.Answer)) {
 	stage.Call(host, call, finish)
 }
 
+// choose draws which of the hosts is asked. One try is made on one host, the next
+// on another, if there is one.
+func (a *asking) choose() (string, error) {
+	if a.at != "" {
+		return a.at, nil
+	}
+	var hosts []string
+	if a.host == nil {
+		hosts = named(a.p.stage.Hosts(), func(h Host) bool { return h.Manager && h.Running && !h.Paused })
+	} else if names, err := a.p.resolve(a.host); err == nil {
+		hosts = names
+	}
+	if len(hosts) == 0 {
+		return "", fmt.Errorf("a manager to ask %w", errNobody)
+	}
+	if len(hosts) > 1 {
+		hosts = slices.DeleteFunc(hosts, func(h string) bool { return h == a.last })
+	}
+	a.at = sim.Pick(a.p.draws, hosts)
+	return a.at, nil
+}
+
 // again tries once more before long, if there is time.
 func (a *asking) again(why string, unknown bool) {
+	a.last, a.at = a.at, ""
 	a.unknown = a.unknown || unknown
 	stage := a.p.stage
 	if stage.Now() >= a.until {

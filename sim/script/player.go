@@ -178,7 +178,7 @@ func (p *parsing) expect(r *reader) (action, error) {
 		text := r.words[n-1]
 		inner := &reader{words: r.words[1 : n-2], p: p}
 		r.at = n
-		host := target{"manager"}
+		var host target
 		if inner.accept("on") {
 			when := &reader{words: inner.before(), p: p}
 			t, err := when.target()
