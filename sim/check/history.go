@@ -239,36 +239,21 @@ func (h *History) explain(name string, s step, written map[uint64]uint64) string
 	return fmt.Sprintf("no state between index %d and %d explains the answer", from, to)
 }
 
-// vanished reports whether a write may have left no trace: what is made, or
-// changed, and removed within one entry of the log shows in none. Of such a pair
-// the two must have been under way at the same time.
+// vanished reports whether what a client heard may have left no trace: what is made,
+// or changed, and removed within one entry of the log shows in none, and only what
+// is decided in the same entry sees it. Of such a pair the two must have been under
+// way at the same time.
 func vanished(s step, steps []step, written map[uint64]uint64) bool {
-	if s.out != done || written[s.op.Number] != 0 {
+	if s.out == absent || s.out == value || written[s.op.Number] != 0 {
 		return false
 	}
 	for _, o := range steps {
-		pair := s.kind != sim.Remove && o.kind == sim.Remove ||
-			s.kind == sim.Remove && o.kind == sim.Create && written[o.op.Number] == 0
-		if pair && (o.out == done || o.out == unknown) && o.op.Called <= s.op.Returned && (o.out == unknown || s.op.Called <= o.op.Returned) {
-			return true
+		made := o.kind == sim.Create && written[o.op.Number] == 0
+		pair := s.kind != sim.Remove && o.kind == sim.Remove || s.kind == sim.Remove && made
+		if s.out != done { // refused, because of what was there for a moment
+			pair = made
 		}
-	}
-	return false
-}
-
-// fleeting reports whether a creation and a removal that took effect in one entry
-// explain what was heard: they leave no trace in the log, and only those in the same
-// entry see what was made.
-func fleeting(s step, steps []step, written map[uint64]uint64) bool {
-	if _, took := written[s.op.Number]; took || s.out == absent || s.out == value {
-		return false
-	}
-	for _, o := range steps {
-		_, took := written[o.op.Number]
-		made := o.kind == sim.Create && !took && s.kind != sim.Create
-		undone := o.kind == sim.Remove && s.kind == sim.Create
-		together := o.op.Called <= s.op.Returned && (s.op.Called <= o.op.Returned || o.out == unknown)
-		if (made || undone) && together && (o.out == done || o.out == unknown) {
+		if pair && (o.out == done || o.out == unknown) && o.op.Called <= s.op.Returned && (o.out == unknown || s.op.Called <= o.op.Returned) {
 			return true
 		}
 	}
