@@ -6,7 +6,7 @@ DEPS  := containerd:containerd runc:runc ip:iproute2 nft:nftables conntrack:conn
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help deps build check lint unit race test scenarios demo bench fuzz clean
+.PHONY: help deps build check lint unit race test scenarios sim mutants demo bench fuzz clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 deps: ## install what the machine lacks (Debian packages)
@@ -22,7 +22,7 @@ lint: ## every rule of .golangci.yml, and the CLI for other systems
 	$(LINT) run ./...
 	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
 unit: ## tests that need no root
-	$(GO) test ./engine/... ./cmd/...
+	$(GO) test ./engine/... ./sim/... ./cmd/...
 race: ## engine and driver under the race detector
 	$(GO) test -race ./engine/... ./real ./real/consensus ./real/disk ./real/api
 test: build ## everything; as root, real containers too
@@ -32,6 +32,12 @@ test: build ## everything; as root, real containers too
 	$(MAKE) race
 scenarios: build ## CLI transcripts; TARGET=dockerd runs them against Docker itself
 	$(GO) test -count=1 -v ./cmd/swarmd -run Compat -target=$(or $(TARGET),swarmd)
+sim: build ## scenarios on several seeds, and a thousand random plans (SEEDS=5 PLANS=1000)
+	bin/swarmsim run scenarios/regress
+	bin/swarmsim run --seeds 1..$(or $(SEEDS),5) scenarios scenarios/regress
+	bin/swarmsim explore --seeds 1..$(or $(PLANS),1000) --out bin/found
+mutants: ## plant every known bug, and see which oracle finds it (EACH=60s of core time)
+	$(GO) run -tags mutants ./cmd/swarmsim mutants --each $(or $(EACH),60s)
 demo: build ## the story on this machine, with real containers
 	scenarios/demo/run
 bench: build ## the figures of the README, side by side with dockerd if it is here

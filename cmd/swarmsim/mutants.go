@@ -136,6 +136,12 @@ func plantOne(ctx context.Context, b mutant.Planted, f *mutantsFlags) (*score, e
 			s.Runs, s.Core = runs, spent.Seconds()
 		}
 		if sentence := x.result.Sentence(); sentence != "" && mutant.Reached() > 0 {
+			if sound, err := passesWithout(seed); err != nil || !sound {
+				if err != nil {
+					return nil, err
+				}
+				continue // that is a bug that nobody has planted
+			}
 			if s.Detected == 0 {
 				s.Seed, s.Example = seed, x.result.Violations[0].Text
 			}
@@ -147,6 +153,17 @@ func plantOne(ctx context.Context, b mutant.Planted, f *mutantsFlags) (*score, e
 		}
 	}
 	return s, nil
+}
+
+// passesWithout reports whether the plan of a seed breaks nothing when no bug is
+// planted.
+func passesWithout(seed uint64) (bool, error) {
+	mutant.Plant("")
+	x := exploreOne(seed, nil)
+	if x.err != nil {
+		return false, fmt.Errorf("seed %d: %w", seed, x.err)
+	}
+	return x.result.Sentence() == "", nil
 }
 
 // found says who found the bug.

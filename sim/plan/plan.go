@@ -32,7 +32,9 @@ type Plan struct {
 	Knobs string
 	// Hosts are the lines about single hosts, Images those about images.
 	Hosts, Images []string
-	Events        []Event // by time
+	// Rules are conditions of the plan's own: always and never lines.
+	Rules  []string
+	Events []Event // by time
 	// Calm is when users and faults rest, the hosts in Broken are left broken for
 	// good, and the others are healed.
 	Calm   time.Duration
@@ -66,6 +68,7 @@ func (p *Plan) Counts() (operations, faults int) {
 func (p *Plan) Clone() *Plan {
 	c := *p
 	c.Sentence, c.Hosts, c.Images = slices.Clone(p.Sentence), slices.Clone(p.Hosts), slices.Clone(p.Images)
+	c.Rules = slices.Clone(p.Rules)
 	c.Events, c.Broken = slices.Clone(p.Events), slices.Clone(p.Broken)
 	return &c
 }

@@ -26,6 +26,9 @@ func (p *Plan) Scenario() string {
 			fmt.Fprintln(&b, line)
 		}
 	}
+	for _, line := range p.Rules {
+		fmt.Fprintln(&b, line)
+	}
 	for i, e := range p.Events {
 		e.write(&b, "t"+strconv.Itoa(i+1))
 	}
@@ -71,7 +74,7 @@ func Parse(text string) (*Plan, error) {
 			continue
 		}
 		if err := reader.line(line); err != nil {
-			return nil, fmt.Errorf("line %d: %w; a plan is a swarm, its hosts and images, commands at their times, advance and settle", i+1, err)
+			return nil, fmt.Errorf("line %d: %w; a plan is a swarm, its hosts and images, always and never, commands at their times, advance and settle", i+1, err)
 		}
 	}
 	if p.Managers == 0 || p.Calm == 0 {
@@ -95,6 +98,8 @@ func (r *planReader) line(line string) error {
 		r.Hosts = append(r.Hosts, line)
 	case "image":
 		r.Images = append(r.Images, line)
+	case "always", "never":
+		r.Rules = append(r.Rules, line)
 	case "at":
 		when, command, ok := strings.Cut(strings.TrimPrefix(line, "at "), ": ")
 		at, err := time.ParseDuration(strings.TrimSpace(when))
