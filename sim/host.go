@@ -129,6 +129,7 @@ func (h *Host) Kill() {
 	if h.engine == nil {
 		return
 	}
+	h.note("killed")
 	h.engine = nil
 	h.life++ // what was on its way to the daemon finds nobody
 	h.paused, h.parked = false, nil
@@ -141,6 +142,7 @@ func (h *Host) Kill() {
 
 // PowerOff is a power cut: the daemon ends, and so do its containers.
 func (h *Host) PowerOff() {
+	h.note("powered-off")
 	h.Kill()
 	h.machine.powerOff()
 }
@@ -148,6 +150,7 @@ func (h *Host) PowerOff() {
 // Pause stops the daemon as SIGSTOP does: it takes nothing in until it goes on.
 func (h *Host) Pause() {
 	if h.engine != nil && !h.paused {
+		h.note("paused")
 		h.paused = true
 		h.w.log.reconsider()
 	}
@@ -159,6 +162,7 @@ func (h *Host) Resume() {
 	if !h.paused || h.clock.frozen {
 		return
 	}
+	h.note("resumed")
 	h.paused, h.upSince = false, h.w.now
 	parked := h.parked
 	h.parked = nil
@@ -168,6 +172,9 @@ func (h *Host) Resume() {
 	h.wake()
 	h.w.log.reconsider()
 }
+
+// note writes into the trace what really happens to the host.
+func (h *Host) note(words ...string) { h.w.trace.say(h.w.now, h.Name, "#", words...) }
 
 // SetWall moves the wall clock by so much, forward or backward.
 func (h *Host) SetWall(by time.Duration) {

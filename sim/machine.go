@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/swarmd/swarmd/engine"
@@ -243,7 +244,7 @@ func (m *machine) run(c *Container, image Image) {
 	m.pids++
 	c.starts++
 	c.Running, c.Started, c.PID = true, max(1, m.h.w.Now()), m.pids
-	m.h.w.trace.say(m.h.w.now, m.h.Name, "#", "runs", string(c.Task))
+	m.h.note("runs", string(c.Task))
 	m.h.w.ran(c)
 	switch {
 	case image.Exits:
@@ -268,7 +269,7 @@ func (m *machine) end(c *Container, code int, oom bool) {
 		return
 	}
 	c.Running, c.Ended, c.Code, c.OOM = false, m.h.w.Now(), code, oom
-	m.h.w.trace.say(m.h.w.now, m.h.Name, "#", "ended", string(c.Task))
+	m.h.note("ended", string(c.Task), strconv.Itoa(code))
 	m.h.w.ended(c)
 	answered := len(c.slots) > 0
 	for _, answer := range c.slots {
@@ -355,7 +356,7 @@ func (m *machine) powerOff() {
 	for _, c := range m.h.Containers() {
 		if c.Running {
 			c.Running, c.Ended, c.Code = false, m.h.w.Now(), 255
-			m.h.w.trace.say(m.h.w.now, m.h.Name, "#", "ended", string(c.Task))
+			m.h.note("ended", string(c.Task), "255")
 			m.h.w.ended(c)
 		}
 		c.slots = nil

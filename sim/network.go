@@ -27,6 +27,20 @@ type link struct {
 	changed int64    // when the path was last changed
 }
 
+// fare is a word for how messages fare on a path.
+func (p *Path) fare() string {
+	switch {
+	case p.Cut:
+		return "cut"
+	case p.Clogged:
+		return "clogged"
+	case !p.sound():
+		return "poor"
+	default:
+		return "sound"
+	}
+}
+
 // linkOf returns the link between two hosts, by their numbers.
 func (w *World) linkOf(from, to int) *link {
 	l := &w.links[from*len(w.Hosts)+to]
@@ -39,8 +53,12 @@ func (w *World) linkOf(from, to int) *link {
 // SetPath changes how messages fare from one host to another from now on.
 func (w *World) SetPath(from, to *Host, change func(*Path)) {
 	l := w.linkOf(from.Number, to.Number)
+	before := l.path.fare()
 	change(&l.path)
 	l.changed = w.now
+	if fare := l.path.fare(); fare != before {
+		from.note("path", to.Name, fare)
+	}
 	if !l.path.Clogged && len(l.queued) > 0 {
 		burst := l.queued
 		l.queued = nil

@@ -6,8 +6,10 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -21,7 +23,7 @@ const traceBufferBytes = 32 << 10
 //
 // A line is the virtual time in nanoseconds, the host (or -), and words: "<" and
 // an event that the host's engine took, ">" and an effect that it asked for, "!"
-// and a fault or a command, "#" and a note.
+// and a fault or a command, "#" and a note of what really happened.
 type Trace struct {
 	out io.Writer // nil: nobody wants the lines
 	sum hash.Hash
@@ -216,7 +218,7 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 	case engine.PullImage:
 		t.word("pull-image " + string(f.Task) + " " + f.Image)
 	case engine.CreateContainer:
-		t.word("create-container " + string(f.Container.Task))
+		t.word("create-container " + string(f.Container.Task) + " " + taskName(f.Container))
 	case engine.StartContainer:
 		t.word("start-container " + string(f.Task))
 	case engine.ProbeContainer:
@@ -231,6 +233,12 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 		t.number(uint64(len(f.Plan.Endpoints)))
 	}
 	t.end()
+}
+
+// taskName is the service of a container's task, and its slot, or its node if the
+// service is global: readers of a trace know tasks by it.
+func taskName(c agent.Container) string {
+	return strings.TrimSuffix(c.Labels["com.docker.swarm.task.name"], "."+string(c.Task))
 }
 
 func (t *Trace) failure(err error) {

@@ -108,7 +108,7 @@ func (s *summary) failure(r *report) {
 		}
 	}
 	s.print("  the last of the trace:\n")
-	naming := &naming{r.hosts}
+	naming := &naming{hosts: r.hosts}
 	var shown []string
 	for _, line := range r.tail {
 		if e, ok := parseEntry(line); ok && !e.routine() {

@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/swarmd/swarmd/engine/state"
 )
 
 // An entry is a line of a trace.
@@ -37,42 +40,138 @@ func (e entry) routine() bool {
 	return (words[0] == "send" || words[0] == "received") && (slices.Contains(words, "heartbeat") || slices.Contains(words, "bye"))
 }
 
-// A naming knows which host an identifier is, from what the trace says.
-type naming struct{ hosts map[string]string }
+// A naming knows which host or task an identifier is, from what the trace says.
+type naming struct {
+	hosts    map[string]string // names, by node
+	tasks    map[string]string // service and slot, by task
+	order    []string          // names of hosts, as they come
+	managers map[string]bool   // by name
+}
 
-func newNaming() *naming { return &naming{map[string]string{}} }
+func newNaming() *naming {
+	return &naming{hosts: map[string]string{}, tasks: map[string]string{}, managers: map[string]bool{}}
+}
 
 // learn takes names from the lines that give them.
 func (n *naming) learn(line string) {
-	words := strings.Fields(line)
-	if len(words) == 7 && words[2] == "!" && words[3] == "host" {
+	words := strings.SplitN(line, " ", 8)
+	switch {
+	case len(words) == 7 && words[2] == "!" && words[3] == "host":
 		n.hosts[words[6]] = words[4]
+		n.managers[words[4]] = words[5] == "manager"
+		n.order = append(n.order, words[4])
+	case len(words) == 5 && words[2] == "<" && words[3] == "joined":
+		n.hosts[words[4]] = words[1] // it is another node from now on
+	case len(words) == 6 && words[2] == ">" && words[3] == "create-container":
+		n.tasks[words[4]] = n.dotted(words[5])
 	}
+}
+
+// dotted is the name of a task; that of a global service has its node's.
+func (n *naming) dotted(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		return name[:i+1] + n.host(name[i+1:])
+	}
+	return name
+}
+
+// host is the name of a host, if that is one's identifier.
+func (n *naming) host(id string) string {
+	if name := n.hosts[id]; name != "" {
+		return name
+	}
+	return id
+}
+
+// all are the names of everything, by identifier.
+func (n *naming) all() map[string]string {
+	all := maps.Clone(n.tasks)
+	maps.Copy(all, n.hosts)
+	return all
 }
 
 // show renders an entry for people.
 func (n *naming) show(e entry) string {
-	words := strings.Split(e.what, " ")
+	return fmt.Sprintf("%s  %-8s %s %s", clock(e.at), e.host, e.sign, n.words(e.what))
+}
+
+// sessionDigits is from how many digits on a number is a session's, and sessionShown
+// how many of them are shown.
+const (
+	sessionDigits = 12
+	sessionShown  = 5
+)
+
+// words renders what happened: names for hosts and tasks, the beginnings of other
+// identifiers, words for states.
+func (n *naming) words(what string) string {
+	words := strings.Split(what, " ")
+	states := slices.Contains(words, "report") || slices.Contains(words, "assign")
+	before := ""
 	for i, word := range words {
-		name := word
-		prefix, id, cut := strings.Cut(word, "/")
-		if cut {
-			name = id
+		if states && identifier(before) {
+			words[i] = stateName(word)
+		} else {
+			words[i] = n.word(word)
 		}
-		switch {
-		case n.hosts[name] != "":
-			name = n.hosts[name]
-		case identifier(name):
-			name = name[:7]
-		default:
-			continue
-		}
-		if cut {
-			name = prefix + "/" + name
-		}
-		words[i] = name
+		before = word
 	}
-	return fmt.Sprintf("%s  %-8s %s %s", clock(e.at), e.host, e.sign, strings.Join(words, " "))
+	return strings.Join(words, " ")
+}
+
+// word renders a word; an identifier may follow a kind, and be followed by a
+// version or a colon: node/ID, template/ID.2, ID:
+func (n *naming) word(word string) string {
+	kind, id, cut := strings.Cut(word, "/")
+	if cut {
+		kind += "/"
+	} else {
+		kind, id = "", word
+	}
+	end := strings.IndexAny(id, ".:")
+	if end < 0 {
+		end = len(id)
+	}
+	id, rest := id[:end], id[end:]
+	switch {
+	case n.hosts[id] != "":
+		id = n.hosts[id]
+	case n.tasks[id] != "":
+		id = n.tasks[id] + "(" + short(id) + ")"
+	case identifier(id):
+		id = short(id)
+	case len(word) >= sessionDigits && strings.Trim(word, "0123456789") == "":
+		id = word[:sessionShown] + "…"
+	default:
+		return word
+	}
+	return kind + id + rest
+}
+
+// stateName is the word for a task's state, which traces give in numbers.
+func stateName(number string) string {
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return number
+	}
+	return state.TaskState(n).String()
+}
+
+// taskStates are the words for all states.
+func taskStates() map[string]string {
+	all := map[string]string{}
+	for s := state.TaskNew; s <= state.TaskOrphaned; s++ {
+		if name := s.String(); !strings.HasPrefix(name, "state-") {
+			all[strconv.Itoa(int(s))] = name
+		}
+	}
+	return all
+}
+
+// short is as much of an identifier as is shown.
+func short(id string) string {
+	const length = 7
+	return id[:min(length, len(id))]
 }
 
 // identifier reports whether a word is one of swarm's: 25 digits of base 36.
@@ -81,9 +180,7 @@ func identifier(word string) bool {
 	return len(word) == length && strings.Trim(word, "0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }
 
-// clock is a time since the start, in columns.
+// clock is a time since the start, in seconds, in a column.
 func clock(at time.Duration) string {
-	seconds := at.Seconds()
-	minutes := int(seconds) / 60
-	return fmt.Sprintf("%4d:%09.6f", minutes, seconds-float64(minutes*60))
+	return fmt.Sprintf("%12.6f", at.Seconds())
 }
