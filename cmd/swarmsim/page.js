@@ -53,7 +53,7 @@
   }
   function look(p) {
     const word = p.what.split(" ", 1)[0];
-    if (p.sign === "!") return /^(line|done:|host)$/.test(word) ? "command" : "fault";
+    if (p.sign === "!") return word === "raft:" ? "lead" : /^(line|done:|host|user:)$/.test(word) ? "command" : "fault";
     if (word === "violated:") return "broken";
     if (p.sign === "#") return "note";
     if (/^(elected|deposed|leader-changed)$/.test(word)) return "lead";
@@ -213,7 +213,7 @@
       if (x < gutter) continue;
       fill(colours.rule, x, axis - 6, 1, height - overview - axis + 6);
       draw2d.textAlign = "center";
-      if (x > gutter + 24) write(tick(t, step), x, axis / 2 - 1, colours.soft, 13.5);
+      if (x > gutter + 10) write(tick(t, step), x, axis / 2 - 1, colours.soft, 13.5);
       draw2d.textAlign = "left";
     }
     fill(colours.rule, 0, axis, width, 1);
@@ -223,46 +223,41 @@
   }
   // paintStory writes commands and faults, each where its row has room.
   function paintStory() {
-    const ends = { step: Array(stepRows).fill(-1e9), fault: Array(faultRows).fill(-1e9) };
+    const ends = { step: Array(stepRows).fill(null), fault: Array(faultRows).fill(null) };
     const seen = drawing.marks.filter(m => m.kind !== "done" && at[m.line] >= view.from && at[m.line] <= view.to);
     const labels = [];
     for (const m of seen) {
-      const x = X(at[m.line]), isStep = m.kind === "step" || m.kind === "user";
-      const rows = isStep ? ends.step : ends.fault, base = axis + 3 + (isStep ? 0 : stepRows * storyRow + 3);
+      const x = X(at[m.line]), isStep = m.kind === "step" || m.kind === "user", rows = isStep ? ends.step : ends.fault;
       const twin = labels.findLast(l => l.rows === rows);
-      if (twin && at[twin.m.line] === at[m.line] && (!isStep || rows.every(end => end + 6 > x))) {
+      if (twin && at[twin.m.line] === at[m.line] && (!isStep || rows.every(l => l && l.x === x))) {
         twin.more++;
         continue;
       }
-      let row = rows.findIndex(end => end + 6 <= x);
-      const bare = row < 0; // no room: only where it is
-      if (bare) row = rows.indexOf(Math.min(...rows));
-      const text = bare ? "" : fit(m.text, 330, 13.5);
+      let row = rows.findIndex(l => !l || l.x + l.w + 6 <= x); // or else the row whose label is cut off last
+      if (row < 0) row = rows.reduce((best, l, i) => l.x < rows[best].x ? i : best, 0);
+      const l = { m, x, y: axis + 3 + row * storyRow + (isStep ? 0 : stepRows * storyRow + 3), isStep, rows, more: 0, room: 420 };
       draw2d.font = font(13.5);
-      const w = bare ? 2 : draw2d.measureText(text).width + (isStep ? 12 : 42);
-      if (!bare) rows[row] = x + w;
-      labels.push({ m, x, y: base + row * storyRow, w, text, bare, isStep, rows, more: 0 });
+      l.w = Math.min(420, draw2d.measureText(m.text).width + 42);
+      if (rows[row]) rows[row].room = x - rows[row].x - 6;
+      rows[row] = l;
+      labels.push(l);
     }
     for (const l of labels) {
-      const ink = l.isStep ? colours.step : colours.fault, hint = l.m.text + (l.more ? `, and ${l.more} more` : "");
-      if (l.bare) {
-        fill(ink, l.x, l.y + storyRow - 4, 2, 3);
-        hit(l.x - 3, l.y, l.x + 4, l.y + storyRow, l.m.line, hint);
-        continue;
-      }
-      const text = l.text + (l.more ? ` +${l.more}` : "");
+      const ink = l.isStep ? colours.step : colours.fault, more = l.more ? ` +${l.more}` : "";
+      const text = l.room < 36 ? "" : fit(l.m.text, Math.min(l.room, 420) - 12 - 12 * more.length, 13.5) + more;
       draw2d.font = font(13.5);
-      const w = draw2d.measureText(text).width + 12;
-      if (!l.isStep) fill(colours["fault-fill"], l.x, l.y, w, storyRow - 2);
+      const w = text ? draw2d.measureText(text).width + 12 : Math.max(2, Math.min(l.room, 8)), left = l.x + w > width && text ? l.x - w : l.x;
+      if (!l.isStep) fill(colours["fault-fill"], left, l.y, w, storyRow - 2);
+      else if (left < l.x) fill(colours.paper, left, l.y, w, storyRow - 2);
       fill(ink, l.x, l.y, 2, storyRow - 2);
-      write(text, l.x + 7, l.y + storyRow / 2 - 1, ink, 13.5);
-      hit(l.x - 2, l.y, l.x + w, l.y + storyRow, l.m.line, hint);
+      write(text, left + (left < l.x ? 3 : 7), l.y + storyRow / 2 - 1, ink, 13.5);
+      hit(left - 2, l.y, left + w, l.y + storyRow, l.m.line, l.m.text + (l.more ? `, and ${l.more} more` : ""));
     }
     for (const line of drawing.violations) {
       const x = X(at[line]);
       if (x < gutter - 1 || x > width + 1) continue;
       fill(colours.broken, x - 1, axis - 8, 2.5, height);
-      const text = "✗ " + fit(readable(parts(line).what.replace(/^violated: /, "")), Math.min(520, width - gutter - 40), 14, 600);
+      const text = "✗ " + fit(readable(parts(line).what.replace(/^violated: /, "")), Math.min(760, width - gutter - 40), 14, 600);
       draw2d.font = font(14, 600);
       const w = draw2d.measureText(text).width + 14, left = x + w > width - 8 ? x - w : x, y = height - overview - 34;
       fill(colours["broken-fill"], left, y, w, 24);
@@ -318,10 +313,13 @@
     if (!seenLane(i)) return;
     const lane = lanes[i], y = top + lane.y - view.scroll;
     clip(gutter, y, width - gutter, lane.height, () => {
-      h.leads.forEach(s => span(s, (x, w) => write(fit("leads, term " + s.text, w - 10, 13, 600), x + 6, y + 11, colours.leads, 13, 600)));
+      h.leads.forEach(s => span(s, (x, w) => {
+        const text = ["leads, term " + s.text, "term " + s.text, s.text].find(t => fit(t, w - 8, 13, 600) === t) || "";
+        write(text, x + 5, y + 11, colours.leads, 13, 600);
+      }));
       const middle = y + head - 3;
       h.daemon.forEach(s => span(s, (x, w) => {
-        write(fit(s.text, w - 10, 13, 600), x + 6, y + 11, s.text === "down" ? colours.ink : colours.paused, 13, 600);
+        write(fit(s.text, w - 10, 13, 600) === s.text ? s.text : "", x + 6, y + 11, s.text === "down" ? colours.ink : colours.paused, 13, 600);
         hit(x, y, x + w, y + head, s.from, `${h.name}'s daemon is ${s.text}, ${clock(time(s.from))} to ${clock(time(s.to))}`);
       }));
       h.paths.forEach(s => span(s, (x, w) => {
@@ -365,12 +363,15 @@
       draw2d.fillStyle = colours.call; draw2d.beginPath(); draw2d.arc(x, y + head - 4, 4, 0, 7); draw2d.fill();
       hit(x - 5, y + head - 10, x + 5, y + head + 2, line, h.name + " was " + readable(parts(line).what));
     }
+    before = -9;
     for (const m of drawing.marks) {
       if (m.kind !== "fault" || at[m.line] < view.from || at[m.line] > view.to) continue;
       if (!m.hosts.some(n => drawing.hosts[n] === h)) continue;
-      const x = X(at[m.line]);
+      const x = X(at[m.line]), r = x < before + 9 ? 3.5 : 6; // small ones where they crowd
+      if (x < before + 4) continue;
+      before = x;
       draw2d.fillStyle = colours.fault; draw2d.beginPath();
-      draw2d.moveTo(x, y + head - 10); draw2d.lineTo(x + 6, y + head - 4); draw2d.lineTo(x, y + head + 2); draw2d.lineTo(x - 6, y + head - 4); draw2d.fill();
+      draw2d.moveTo(x, y + head - 4 - r); draw2d.lineTo(x + r, y + head - 4); draw2d.lineTo(x, y + head - 4 + r); draw2d.lineTo(x - r, y + head - 4); draw2d.fill();
       hit(x - 6, y + head - 10, x + 6, y + head + 2, m.line, m.text);
     }
   }
@@ -393,7 +394,7 @@
       if (lost) { y1 = y0 + Math.sign(y1 - y0) * Math.min(18, Math.abs(y1 - y0)); x1 = x0 + 6; }
       if (Math.max(x0, x1) < gutter) continue;
       draw2d.strokeStyle = draw2d.fillStyle = colour;
-      draw2d.globalAlpha = lost ? .8 : heads ? .6 : .3;
+      draw2d.globalAlpha = lost ? .8 : seen.length < 60 ? .9 : heads ? .6 : .3;
       clip(gutter, top, width - gutter, height, () => {
         draw2d.beginPath(); draw2d.moveTo(x0, y0); draw2d.lineTo(x1, y1);
         if (lost) { draw2d.moveTo(x1 - 3, y1 - 3); draw2d.lineTo(x1 + 3, y1 + 3); draw2d.moveTo(x1 + 3, y1 - 3); draw2d.lineTo(x1 - 3, y1 + 3); }
@@ -410,7 +411,7 @@
   }
   // paintOverview shows the whole run, and which part of it is seen.
   function paintOverview() {
-    const y = height - overview, W = width - gutter, x = t => gutter + t / over * W;
+    const y = height - overview, W = width - gutter, x = t => gutter + (t - whole.from) / (whole.to - whole.from) * W;
     fill(colours.lane, 0, y, width, overview);
     fill(colours.rule, 0, y, width, 1);
     write("whole run", 16, y + overview / 2, colours.soft, 14);
@@ -458,7 +459,7 @@
     if (inOverview) jump(e.offsetX);
   });
   function jump(x) {
-    const t = (x - gutter) / (width - gutter) * over, half = (view.to - view.from) / 2;
+    const t = whole.from + (x - gutter) / (width - gutter) * (whole.to - whole.from), half = (view.to - view.from) / 2;
     show(t - half, t + half);
   }
   canvas.addEventListener("pointermove", e => {

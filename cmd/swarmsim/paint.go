@@ -48,7 +48,9 @@ func (p paint) line(e entry, width int, what string) string {
 func colourOf(e entry) string {
 	first, _, _ := strings.Cut(e.what, " ")
 	switch {
-	case e.sign == "!" && (first == "line" || first == "done:" || first == "host"):
+	case e.sign == "!" && first == "raft:":
+		return violet
+	case e.sign == "!" && slices.Contains([]string{"line", "done:", "host", "user:"}, first):
 		return bold
 	case e.sign == "!":
 		return yellow
