@@ -59,6 +59,10 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 		}
 	}
 	for _, d := range delta.Tasks {
+		if t := d.After; t != nil && d.Before == nil && len(c.View().Slot(t.Service, t.SlotKey())) == 1 {
+			delete(o.ends, triesOf(t)) // the slot was given up, and is another now
+			delete(o.made, triesOf(t))
+		}
 		if t := d.After; t != nil && d.Before == nil && !t.Rollout {
 			if old := over[slotOf(t)]; old != nil && triesOf(old) == triesOf(t) {
 				o.judge(c, index, old, t)
