@@ -1,6 +1,7 @@
 package script
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -179,10 +180,21 @@ func (r *reader) delay() (span, error) {
 
 // after reads the command after the colon.
 func (p *parsing) after(r *reader) (deed, error) {
+	const what = "a command that takes no time: a fault, a storm, or one of the swarm's own"
 	if !r.more() {
-		return nil, r.want("a colon, and a command that takes no time: a fault, a storm, or one of the swarm's own")
+		return nil, r.want("a colon, and " + what)
+	}
+	if takesTime(r.peek()) {
+		return nil, r.want(what)
 	}
 	return p.instant(r)
+}
+
+// takesTime reports whether a command may let time pass, or looks ahead.
+func takesTime(verb string) bool {
+	return slices.Contains([]string{
+		"advance", "await", "idle", "expect", "check", "settle", "always", "never", "sometimes", "at", "after", "every", "when", "whenever",
+	}, verb)
 }
 
 // plan has a deed done at a time.

@@ -197,7 +197,43 @@ func (p *parsing) instant(r *reader) (deed, error) {
 		return p.cli(r)
 	}
 	r.at--
+	if near := nearest(verb); near != "" {
+		return nil, r.want("a command: perhaps %s", near)
+	}
 	return nil, r.want("a command: %s", commands)
+}
+
+// nearest is the command that a word was probably meant to be, "" if none is near.
+func nearest(word string) string {
+	best, name := 3, ""
+	for _, known := range strings.FieldsFunc(commands, func(r rune) bool { return strings.ContainsRune(" ,;", r) }) {
+		if d := distance(word, known); d < best && d < len(known)-1 {
+			best, name = d, known
+		}
+	}
+	return name
+}
+
+// distance is how many letters must be put in, left out or changed to make one
+// word the other.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		left := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := left
+			if a[i] != b[j] {
+				cost++
+			}
+			left = row[j+1]
+			row[j+1] = min(cost, row[j]+1, left+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // commands are all there are, for those who mistype one.
