@@ -54,8 +54,13 @@ func (w *World) linkOf(from, to int) *link {
 func (w *World) SetPath(from, to *Host, change func(*Path)) {
 	l := w.linkOf(from.Number, to.Number)
 	before := l.path.fare()
+	before := l.path
 	change(&l.path)
 	l.changed = w.now
+	if l.path.Delay+l.path.Jitter < before.Delay+before.Jitter {
+		w.log.again(from)
+		w.log.again(to)
+	}
 	if fare := l.path.fare(); fare != before {
 		from.note("path", to.Name, fare)
 	}

@@ -91,7 +91,10 @@ func (h *Host) SetDisk(slow time.Duration, stuck bool) {
 	better := r.stuckDisk && !stuck || slow < r.slowDisk
 	r.slowDisk, r.stuckDisk, r.diskChanged = slow, stuck, h.w.now
 	if better {
-		r.caughtUp()
+		h.w.log.again(h)
+		if r.leads {
+			r.persisted()
+		}
 	}
 	h.w.log.reconsider()
 }
@@ -103,20 +106,6 @@ func (h *Host) DiskWell() (since time.Duration, ok bool) {
 		return 0, true
 	}
 	return time.Duration(h.replica.diskChanged), h.replica.slowDisk == 0 && !h.replica.stuckDisk
-}
-
-// caughtUp has what waited for a slow disk be written now.
-func (r *replica) caughtUp() {
-	if r.leads {
-		r.persisted()
-	}
-	for i, o := range r.model.replicas {
-		for _, l := range r.model.replicas {
-			if o == r && l.leads && l != r {
-				l.sent[i] = l.match[i]
-			}
-		}
-	}
 }
 
 // SetSteady has the host's clocks run true again, from now on.
@@ -173,3 +162,7 @@ func (h *Host) Live() iter.Seq[*Container] {
 		}
 	}
 }
+
+// Busy reports whether the host's daemon waits for its container runtime, or a
+// caller for the daemon.
+func (h *Host) Busy() bool { return h.busy() }

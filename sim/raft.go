@@ -442,6 +442,18 @@ func (m *raftModel) delay(from, to *Host) time.Duration {
 	return l.path.Delay + m.draws.Exponential(l.path.Jitter)
 }
 
+// again has what is under way to a host, or from it, be sent once more: by now it
+// may come sooner.
+func (m *raftModel) again(h *Host) {
+	for _, r := range m.replicas {
+		for i, o := range m.replicas {
+			if r.leads && o != r && (o.h == h || r.h == h) {
+				r.sent[i] = min(r.sent[i], r.match[i])
+			}
+		}
+	}
+}
+
 // accept makes the log up to an index that of the leader.
 func (o *replica) accept(r *replica, upto uint64) {
 	o.promised = r.term

@@ -48,6 +48,7 @@ func Safety() []Oracle {
 		&addressesUnique{},
 		&addressesRest{},
 		&portsLead{},
+		&portsOrder{map[hostAddress]time.Duration{}},
 	}
 }
 

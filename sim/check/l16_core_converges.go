@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"time"
 
 	"github.com/swarmd/swarmd/sim"
@@ -100,7 +101,7 @@ func converge(c *Checker, patience time.Duration) bool {
 		c.World.Run(c.World.Now() + 10*time.Second)
 		if c.Store.Index() != index {
 			index, since = c.Store.Index(), c.World.Now()
-		} else if c.World.Now()-since >= quietLeast {
+		} else if c.World.Now()-since >= quietLeast && !slices.ContainsFunc(c.World.Hosts, func(h *sim.Host) bool { return c.core(h) && h.Busy() }) {
 			return true
 		}
 	}

@@ -7,7 +7,7 @@ type placementHolds struct{}
 
 // Sentence implements [Oracle].
 func (*placementHolds) Sentence() string {
-	return "S26 constraints, platform and replicas per node hold where a task is placed"
+	return "S26 constraints, platform and replicas per node hold where a task is placed, and constraints as long as it is there"
 }
 
 // Committed implements [Committer].
@@ -39,6 +39,20 @@ func (o *placementHolds) Committed(c *Checker, index uint64, _ state.Entry, delt
 		}
 		if have > limit {
 			c.Violate(o, "entry %d places task %s on %s, where its service then has %d tasks of %d", index, t.ID, n.Description.Hostname, have, limit)
+		}
+	}
+}
+
+// AtRest implements [Rester]: who no longer satisfies a constraint has lost the task.
+func (o *placementHolds) AtRest(c *Checker) {
+	for n := range c.View().Nodes() {
+		if n.State != state.NodeReady {
+			continue
+		}
+		for t := range c.View().TasksOn(n.ID) {
+			if alive(t) && holding(t) && !state.Eligible(n, constraints(c.template(t))) && !c.restless(c.View().Service(t.Service)) {
+				c.Violate(o, "task %s is on %s at rest, which does not satisfy %q", t.ID, n.Description.Hostname, c.template(t).Spec.Placement.Constraints)
+			}
 		}
 	}
 }

@@ -26,7 +26,7 @@ type updateSeen struct {
 
 // Sentence implements [Oracle].
 func (*failuresCounted) Sentence() string {
-	return "S31 an update pauses or rolls back when more tasks fail in their monitor than it bears, and only then"
+	return "S31 an update pauses or rolls back when more tasks fail in their monitor than it bears, and only then; it is complete when all have been watched"
 }
 
 // Committed implements [Committer].
@@ -120,6 +120,9 @@ func (o *failuresCounted) judge(c *Checker, index uint64, before, after *state.S
 	}
 	dirty, ratio := float64(max(u.Dirty, 1)), float64(updateConfig(before).MaxFailureRatio)
 	byFailure := underWay(u) && (paused(after.Update) || u.State == swarm.UpdateStateUpdating && after.Update.State == swarm.UpdateStateRollbackStarted && before.Previous != nil && after.Previous == nil)
+	if underWay(u) && !underWay(after.Update) && !paused(after.Update) {
+		o.watched(c, index, before, after)
+	}
 	switch {
 	case byFailure && float64(seen.sure+seen.perhaps)/dirty <= ratio:
 		c.Violate(o, "entry %d ends the update of %s as %s: %d of %v tasks failed, it bears %v", index, before.Spec.Name, after.Update.State, seen.sure+seen.perhaps, dirty, ratio)
@@ -131,5 +134,20 @@ func (o *failuresCounted) judge(c *Checker, index uint64, before, after *state.S
 		c.Violate(o, "entry %d has the update of %s count %d failures of %d", index, before.Spec.Name, after.Update.Failed, seen.sure+seen.perhaps)
 	case underWay(u) && float64(seen.sure)/dirty > ratio && updateConfig(before).FailureAction != swarm.UpdateFailureActionContinue:
 		c.Violate(o, "entry %d goes on with the update of %s: %d of %v tasks have failed, it bears %v", index, before.Spec.Name, seen.sure, dirty, ratio)
+	}
+}
+
+// watched looks at the tasks of an update that is declared complete: each has run
+// for as long as its monitor lasts.
+func (o *failuresCounted) watched(c *Checker, index uint64, before, after *state.Service) {
+	monitor := updateConfig(before).Monitor
+	for t := range c.View().TasksOf(after.ID) {
+		began, ran := o.ran[t.ID]
+		if !ran || !t.Rollout || !alive(t) || t.Template != before.Update.Template || c.Skewed() {
+			continue
+		}
+		if since := c.Decided() - began; since < monitor*8/10 {
+			c.Violate(o, "entry %d declares the update of %s complete %v after task %s began to run; the monitor is %v", index, after.Spec.Name, since, t.ID, monitor)
+		}
 	}
 }

@@ -59,8 +59,8 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 		}
 	}
 	for _, d := range delta.Tasks {
-		if t := d.After; t != nil && d.Before == nil && len(c.View().Slot(t.Service, t.SlotKey())) == 1 {
-			delete(o.ends, triesOf(t)) // the slot was given up, and is another now
+		if t := d.After; t != nil && d.Before == nil && (t.Rollout || len(c.View().Slot(t.Service, t.SlotKey())) == 1) {
+			delete(o.ends, triesOf(t)) // an update begins to count anew, and so does a slot that was given up
 			delete(o.made, triesOf(t))
 		}
 		if t := d.After; t != nil && d.Before == nil && !t.Rollout {

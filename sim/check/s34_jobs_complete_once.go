@@ -7,7 +7,7 @@ type jobsOnce struct{ complete map[tries]state.TaskID }
 
 // Sentence implements [Oracle].
 func (*jobsOnce) Sentence() string {
-	return "S34 what a job has completed is not run again, and it completes what it should"
+	return "S34 what a job has completed is not run again, and it completes what it should, no more at once than it may"
 }
 
 // Committed implements [Committer].
@@ -27,6 +27,9 @@ func (o *jobsOnce) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 				c.Violate(o, "entry %d makes task %s of slot %d; the job has %d", index, t.ID, t.Slot, completions(s))
 			}
 		}
+		if d.Before == nil {
+			o.crowded(c, index, t)
+		}
 		if t.Status.State == state.TaskComplete {
 			o.complete[run] = t.ID
 		}
@@ -39,6 +42,23 @@ func (o *jobsOnce) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 				}
 			}
 		}
+	}
+}
+
+// crowded looks at how many slots of a replicated job are busy once another is.
+func (o *jobsOnce) crowded(c *Checker, index uint64, made *state.Task) {
+	s := c.View().Service(made.Service)
+	if s == nil || s.Spec.Mode.ReplicatedJob == nil || s.Spec.Mode.ReplicatedJob.MaxConcurrent == nil || s.JobIteration != made.JobIteration {
+		return
+	}
+	busy := map[uint64]bool{}
+	for t := range c.View().TasksOf(s.ID) {
+		if t.JobIteration == s.JobIteration && alive(t) && t.Status.State != state.TaskComplete {
+			busy[t.Slot] = true
+		}
+	}
+	if most := *s.Spec.Mode.ReplicatedJob.MaxConcurrent; most > 0 && uint64(len(busy)) > most {
+		c.Violate(o, "entry %d has %d slots of job %s busy; %d may be", index, len(busy), s.Spec.Name, most)
 	}
 }
 

@@ -121,7 +121,11 @@ func (g *generator) create(name string) string {
 	} else if g.wants["restarts"] {
 		line += " --restart-condition " + g.pick("none", "on-failure")
 	}
-	return line + g.tasks() + " " + g.image(job)
+	image := g.image(job)
+	if image == "healthy:1" || image == "flaky:1" {
+		line += " --health-cmd true --health-interval 2s --health-timeout 1s --health-retries 5"
+	}
+	return line + g.tasks() + " " + image
 }
 
 func (g *generator) constraint() string {
