@@ -53,11 +53,10 @@ func (w *World) linkOf(from, to int) *link {
 // SetPath changes how messages fare from one host to another from now on.
 func (w *World) SetPath(from, to *Host, change func(*Path)) {
 	l := w.linkOf(from.Number, to.Number)
-	before := l.path.fare()
-	before := l.path
+	before, slow := l.path.fare(), l.path.Delay+l.path.Jitter
 	change(&l.path)
 	l.changed = w.now
-	if l.path.Delay+l.path.Jitter < before.Delay+before.Jitter {
+	if l.path.Delay+l.path.Jitter < slow {
 		w.log.again(from)
 		w.log.again(to)
 	}
