@@ -34,10 +34,14 @@ func (*restarts) Sentence() string {
 // Committed implements [Committer].
 func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *state.Delta) {
 	over := map[slotRef]*state.Task{} // what has ended by itself, and is told so by this entry
+	gone := map[slotRef]*state.Task{} // what was wanted, and is forgotten by this very entry
 	for _, d := range delta.Tasks {
 		switch t := d.After; {
 		case t == nil:
 			delete(o.born, d.Before.ID)
+			if alive(d.Before) && holding(d.Before) {
+				gone[slotOf(d.Before)] = d.Before
+			}
 			if d.Before.Desired == state.TaskReady { // it was given up while it waited
 				delete(o.made, triesOf(d.Before))
 			}
@@ -66,6 +70,9 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 		if t := d.After; t != nil && d.Before == nil && !t.Rollout {
 			if old := over[slotOf(t)]; old != nil && triesOf(old) == triesOf(t) {
 				o.judge(c, index, old, t)
+			} else if old := gone[slotOf(t)]; old != nil && triesOf(old) == triesOf(t) {
+				o.ends[triesOf(t)] = append(o.ends[triesOf(t)], t.Created)
+				o.count(c, index, t, t.Created)
 			}
 		}
 	}
@@ -87,16 +94,7 @@ func (o *restarts) judge(c *Checker, index uint64, old, t *state.Task) {
 	case old.Status.State == state.TaskComplete && (t.Job || p.condition == "on-failure"):
 		c.Violate(o, "entry %d restarts slot %v, whose task %s is complete", index, t.SlotKey(), old.ID)
 	}
-	ends := o.ends[triesOf(t)]
-	if p.window > 0 {
-		// Ends within the window, by a clock that may differ by a fifth.
-		since := old.Status.At.Add(-p.window * 8 / 10)
-		ends = slices.Clone(ends)
-		ends = slices.DeleteFunc(ends, func(at state.Wall) bool { return at < since })
-	}
-	if p.attempts > 0 && uint64(len(ends)) > p.attempts && !(p.window > 0 && c.Skewed()) {
-		c.Violate(o, "entry %d restarts slot %v after %d ends; %d attempts are allowed", index, t.SlotKey(), len(ends), p.attempts)
-	}
+	o.count(c, index, t, old.Status.At)
 	if n := c.View().Node(old.Node); p.delay <= 0 || n != nil && isDrained(n) {
 		return
 	}
@@ -108,6 +106,21 @@ func (o *restarts) judge(c *Checker, index uint64, old, t *state.Task) {
 		c.Violate(o, "entry %d restarts slot %v at once; the delay is %v", index, t.SlotKey(), p.delay)
 	}
 	o.born[t.ID] = c.Decided()
+}
+
+// count looks at how many ends there are when t follows the last of them.
+func (o *restarts) count(c *Checker, index uint64, t *state.Task, last state.Wall) {
+	p := restartPolicyOf(c.template(t))
+	ends := o.ends[triesOf(t)]
+	if p.window > 0 {
+		// Ends within the window, by a clock that may differ by a fifth.
+		since := last.Add(-p.window * 8 / 10)
+		ends = slices.Clone(ends)
+		ends = slices.DeleteFunc(ends, func(at state.Wall) bool { return at < since })
+	}
+	if p.attempts > 0 && uint64(len(ends)) > p.attempts && !(p.window > 0 && c.Skewed()) {
+		c.Violate(o, "entry %d restarts slot %v after %d ends; %d attempts are allowed", index, t.SlotKey(), len(ends), p.attempts)
+	}
 }
 
 // began looks at a task that waited for its delay, and waits no more.

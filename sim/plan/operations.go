@@ -25,6 +25,10 @@ func (g *generator) users() {
 	for i := range 1 + g.N(g.services) {
 		g.add(g.between(0, 5*time.Second), g.create(fmt.Sprintf("s%d", i+1)))
 	}
+	if g.wants["restarts"] && g.Chance(0.5) { // attempts are more than what is kept
+		g.add(g.between(0, 3*time.Second), "swarm update --task-history-limit "+g.pick("0", "1", "2"))
+		g.images = append(g.images, "crash:1")
+	}
 	for i := range count {
 		at := min(g.calm, time.Duration(i)*every+g.between(0, every)).Round(100 * time.Millisecond)
 		g.add(at, g.operation(kinds[g.N(len(kinds))]))
@@ -181,7 +185,7 @@ func (g *generator) policy() string {
 		line += " --restart-condition " + g.pick("any", "any", "on-failure", "none")
 		line += " --restart-delay " + g.pick("0s", "1s", "5s", "8s", "20s")
 		if g.Chance(0.6) {
-			line += " --restart-max-attempts " + g.pick("1", "2", "3", "7")
+			line += " --restart-max-attempts " + g.pick("1", "2", "3", "5")
 			if g.Chance(0.3) {
 				line += " --restart-window " + g.pick("10s", "1m")
 			}
