@@ -64,10 +64,10 @@ func (a *Agent) Drain(wall state.Wall) Output {
 	out := Output{Orders: a.orders}
 	a.orders = nil
 	for _, t := range a.changed {
-		if !t.unreported || a.tasks[t.id] != t || t.duty != dutyAssigned {
-			continue
-		}
 		t.unreported = false
+		if a.tasks[t.id] != t || t.duty != dutyAssigned {
+			continue // when it is assigned again, it is reported if that is news
+		}
 		if t.status.At == 0 {
 			t.status.At = wall
 		}
