@@ -228,12 +228,18 @@ func (l *leader) settle(n *Node, out *Step) {
 	l.deliver(n, out)
 }
 
-// deliver sends what the dispatcher has for the nodes: only what has committed.
+// deliver sends what the dispatcher has for the nodes: only what has committed. A
+// farewell says nothing of the store, and does not wait for a log that is slow: a
+// node whose session has ended must hear of it before it is taken for silent.
 func (l *leader) deliver(n *Node, out *Step) {
-	if l == nil || l.inFlight != nil {
+	if l == nil {
 		return
 	}
-	for _, m := range l.dispatcher.Flush(n.store.Draft()) {
+	messages := l.dispatcher.Farewells()
+	if l.inFlight == nil {
+		messages = append(messages, l.dispatcher.Flush(n.store.Draft())...)
+	}
+	for _, m := range messages {
 		if bye, ok := m.Message.(wire.Bye); ok {
 			bye.Leader, bye.Term = n.identity.Node, l.term
 			m.Message = bye

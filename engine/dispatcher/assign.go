@@ -10,11 +10,18 @@ import (
 	"github.com/swarmd/swarmd/engine/wire"
 )
 
+// Farewells returns what is to be sent now, whatever has committed: to nodes that
+// are not in the session that they believe in.
+func (p *Dispatcher) Farewells() []Outgoing {
+	out := p.strangers
+	p.strangers = nil
+	return out
+}
+
 // Flush returns what is to be sent now. d must be what has committed, and all of
 // that must have been observed.
 func (p *Dispatcher) Flush(d *state.Draft) []Outgoing {
-	out := p.callRoll(p.strangers)
-	p.strangers = nil
+	out := p.callRoll(p.Farewells())
 	p.spread(d)
 	for _, id := range p.dirty {
 		n := p.nodes[id]
