@@ -1,0 +1,100 @@
+// Bench measures a swarm of one host, and Docker's swarm mode beside it when
+// dockerd is installed, and prints a table with the targets.
+//
+// Both run at the same niceness on hosts of [lab], and take turns within every
+// round. What counts is the ratio within one run: machines differ.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/swarmd/swarmd/real/lab"
+)
+
+// Options are the command line's.
+type options struct {
+	swarmd  string
+	image   string // archive with the image that is run
+	engine  string // output of go test -bench, to be put first in the table
+	rounds  int
+	idle    time.Duration
+	dockerd bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.swarmd, "swarmd", "bin/swarmd", "the daemon's file")
+	flag.StringVar(&o.image, "image", "", "archive of the image nginx:alpine")
+	flag.StringVar(&o.engine, "engine", "", "file with the output of the engine's benchmarks")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle daemon is watched")
+	flag.BoolVar(&o.dockerd, "dockerd", true, "measure dockerd too, if it is installed")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	dir, err := os.MkdirTemp("", "swarmd-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // Remove has said what is left
+	report := newReport()
+	if o.engine != "" {
+		if err := report.readEngine(o.engine); err != nil {
+			return err
+		}
+	}
+	program, err := filepath.Abs(o.swarmd)
+	if err != nil {
+		return err
+	}
+	sides := []lab.Config{{Dir: filepath.Join(dir, "s"), Name: "swarm-00", Daemon: lab.Swarmd, Program: program}}
+	if _, missing := exec.LookPath("dockerd"); missing == nil && o.dockerd {
+		sides = append(sides, lab.Config{Dir: filepath.Join(dir, "d"), Name: "docker-00", Daemon: lab.Dockerd})
+	}
+	var swarms []*swarm
+	for _, config := range sides {
+		s, err := newSwarm(ctx, config, o.image)
+		if err != nil {
+			return err
+		}
+		defer s.remove()
+		swarms = append(swarms, s)
+	}
+	for _, m := range measures() {
+		for range max(1, o.rounds/m.less()) {
+			for _, s := range swarms {
+				fmt.Fprintf(os.Stderr, "%-40s %s\n", m.name, s.host.Daemon)
+				values, err := m.take(ctx, s)
+				if err != nil {
+					return fmt.Errorf("%s of %s: %w", m.name, s.host.Daemon, err)
+				}
+				report.add(s.host.Daemon, values)
+			}
+		}
+	}
+	for _, s := range swarms {
+		fmt.Fprintf(os.Stderr, "%-40s %s\n", "idle", s.host.Daemon)
+		values, err := s.idle(ctx, o.idle)
+		if err != nil {
+			return err
+		}
+		report.add(s.host.Daemon, values)
+	}
+	report.print(os.Stdout)
+	return nil
+}

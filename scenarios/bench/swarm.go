@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	dockerswarm "github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/real/lab"
+)
+
+const (
+	pollPeriod = 20 * time.Millisecond // how exactly a state's time is known
+	patience   = 3 * time.Minute       // how long a state may be waited for
+	image      = "nginx:alpine"
+)
+
+// A swarm is a host with a swarm of its own.
+type swarm struct {
+	host   *lab.Host
+	client *http.Client
+}
+
+func newSwarm(ctx context.Context, c lab.Config, archive string) (*swarm, error) {
+	host, err := lab.NewHost(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &swarm{host: host, client: host.Client()}
+	if err := host.Start(ctx); err != nil {
+		s.remove()
+		return nil, err
+	}
+	file, err := os.Open(archive)
+	if err != nil {
+		s.remove()
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was read only
+	if err := s.request(ctx, http.MethodPost, "/images/load?quiet=1", "application/x-tar", file, nil); err == nil {
+		err = s.post(ctx, "/swarm/init", map[string]string{"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": host.Addr}, nil)
+	}
+	if err != nil {
+		s.remove()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *swarm) remove() {
+	if err := s.host.Remove(); err != nil && s.host.Daemon == lab.Swarmd {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+}
+
+func (s *swarm) request(ctx context.Context, method, path, kind string, body io.Reader, answer any) error {
+	r, err := http.NewRequestWithContext(ctx, method, "http://daemon"+path, body)
+	if err != nil {
+		return err
+	}
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	response, err := s.client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read only
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s %s: %s", method, path, bytes.TrimSpace(text))
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(text, answer)
+}
+
+func (s *swarm) get(ctx context.Context, path string, answer any) error {
+	return s.request(ctx, http.MethodGet, path, "", nil, answer)
+}
+
+func (s *swarm) post(ctx context.Context, path string, body, answer any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return s.request(ctx, http.MethodPost, path, "application/json", bytes.NewReader(text), answer)
+}
+
+// spec is a service of containers that end at once when they are told to. On
+// dockerd they use the host's network, which is what it is fastest with; on swarmd
+// they have a network of their own.
+func (s *swarm) spec(name string, replicas uint64) dockerswarm.ServiceSpec {
+	delay, grace := time.Second, 10*time.Second
+	spec := dockerswarm.ServiceSpec{
+		Annotations: dockerswarm.Annotations{Name: name},
+		TaskTemplate: dockerswarm.TaskSpec{
+			ContainerSpec: &dockerswarm.ContainerSpec{
+				Image: image, StopGracePeriod: &grace,
+				Command: []string{"sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait"},
+			},
+			RestartPolicy: &dockerswarm.RestartPolicy{Condition: dockerswarm.RestartPolicyConditionAny, Delay: &delay},
+		},
+		Mode:         dockerswarm.ServiceMode{Replicated: &dockerswarm.ReplicatedService{Replicas: &replicas}},
+		UpdateConfig: &dockerswarm.UpdateConfig{Parallelism: 1, Monitor: time.Second, FailureAction: "pause", Order: "stop-first"},
+	}
+	if s.host.Daemon == lab.Dockerd {
+		spec.TaskTemplate.Networks = []dockerswarm.NetworkAttachmentConfig{{Target: "host"}}
+	}
+	return spec
+}
+
+func (s *swarm) create(ctx context.Context, name string, replicas uint64) error {
+	return s.post(ctx, "/services/create", s.spec(name, replicas), nil)
+}
+
+func (s *swarm) service(ctx context.Context, name string) (dockerswarm.Service, error) {
+	var v dockerswarm.Service
+	err := s.get(ctx, "/services/"+name, &v)
+	return v, err
+}
+
+// update changes a service.
+func (s *swarm) update(ctx context.Context, name string, change func(*dockerswarm.ServiceSpec)) error {
+	v, err := s.service(ctx, name)
+	if err != nil {
+		return err
+	}
+	change(&v.Spec)
+	return s.post(ctx, fmt.Sprintf("/services/%s/update?version=%d", v.ID, v.Version.Index), v.Spec, nil)
+}
+
+// running counts the tasks of a service that run and are meant to; those of its
+// newest spec only, if asked for.
+func (s *swarm) running(ctx context.Context, name string, newest bool) (int, error) {
+	filters := map[string]map[string]bool{"service": {name: true}, "desired-state": {"running": true}}
+	if newest {
+		filters["_up-to-date"] = map[string]bool{"true": true}
+	}
+	text, err := json.Marshal(filters)
+	if err != nil {
+		return 0, err
+	}
+	var tasks []dockerswarm.Task
+	if err := s.get(ctx, "/tasks?filters="+url.QueryEscape(string(text)), &tasks); err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, t := range tasks {
+		if t.Status.State == dockerswarm.TaskStateRunning {
+			count++
+		}
+	}
+	return count, nil
+}
+
+// until waits until done says so.
+func until(ctx context.Context, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	poll := time.NewTicker(pollPeriod)
+	defer poll.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("gave up: %w", ctx.Err())
+		case <-poll.C:
+		}
+	}
+}
+
+func (s *swarm) untilRunning(ctx context.Context, name string, count int) error {
+	return until(ctx, func() (bool, error) {
+		n, err := s.running(ctx, name, false)
+		return n == count, err
+	})
+}
+
+// containers are those on the host, running or not.
+func (s *swarm) containers(ctx context.Context, query string) ([]string, error) {
+	var list []struct{ ID string }
+	if err := s.get(ctx, "/containers/json?"+query, &list); err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, c := range list {
+		found = append(found, c.ID)
+	}
+	return found, nil
+}
+
+// rm removes a service and waits until its containers are gone.
+func (s *swarm) rm(ctx context.Context, name string) error {
+	if err := s.request(ctx, http.MethodDelete, "/services/"+name, "", nil, nil); err != nil {
+		return err
+	}
+	return until(ctx, func() (bool, error) {
+		left, err := s.containers(ctx, "all=1")
+		return len(left) == 0, err
+	})
+}
