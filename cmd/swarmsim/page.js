@@ -32,6 +32,7 @@
 
   // readable renders what happened as swarmsim show does.
   function readable(what) {
+    if (what.startsWith("host ")) return what;
     const told = / (report|assign) /.test(what);
     let before = "";
     return what.split(" ").map(word => {

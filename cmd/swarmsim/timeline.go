@@ -105,6 +105,9 @@ const (
 // words renders what happened: names for hosts and tasks, the beginnings of other
 // identifiers, words for states.
 func (n *naming) words(what string) string {
+	if strings.HasPrefix(what, "host ") { // which is where the names come from
+		return what
+	}
 	words := strings.Split(what, " ")
 	states := slices.Contains(words, "report") || slices.Contains(words, "assign")
 	before := ""
