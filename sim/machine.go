@@ -1,9 +1,9 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -74,6 +74,7 @@ type machine struct {
 	draws      *Stream
 	mishaps    Mishaps
 	containers map[state.TaskID]*Container
+	order      []*Container // by task
 	pids       int
 	orders     int
 	power      uint64 // how often it was cut; orders do not outlive it
@@ -86,11 +87,25 @@ func newMachine(h *Host) *machine {
 
 // Containers yields what the host really has, by task.
 func (h *Host) Containers() []*Container {
-	list := make([]*Container, 0, len(h.machine.containers))
-	for _, id := range slices.Sorted(maps.Keys(h.machine.containers)) {
-		list = append(list, h.machine.containers[id])
+	return slices.Clone(h.machine.order)
+}
+
+// put and drop change which containers there are.
+func (m *machine) put(c *Container) {
+	m.containers[c.Task] = c
+	i, _ := m.find(c.Task)
+	m.order = slices.Insert(m.order, i, c)
+}
+
+func (m *machine) drop(task state.TaskID) {
+	delete(m.containers, task)
+	if i, found := m.find(task); found {
+		m.order = slices.Delete(m.order, i, i+1)
 	}
-	return list
+}
+
+func (m *machine) find(task state.TaskID) (int, bool) {
+	return slices.BinarySearchFunc(m.order, task, func(c *Container, task state.TaskID) int { return cmp.Compare(c.Task, task) })
 }
 
 // Container returns the host's container of a task, nil if there is none.
@@ -202,10 +217,10 @@ func (m *machine) create(f engine.CreateContainer) {
 			return engine.ContainerCreated{Task: task, Err: errors.New("the container cannot be created")}
 		}
 		if m.containers[task] == nil {
-			m.containers[task] = &Container{
+			m.put(&Container{
 				Task: task, Service: state.ServiceID(f.Container.Labels["com.docker.swarm.service.id"]),
 				Host: m.h, Image: f.Container.Spec.Image, Address: f.Container.Address, created: f.Container,
-			}
+			})
 		}
 		if m.draws.Chance(m.mishaps.TimedOut) {
 			m.h.w.Probe("creation timed out, but was done")
@@ -344,7 +359,7 @@ func (m *machine) remove(f engine.RemoveContainer) {
 		if c := m.containers[f.Task]; c != nil && c.Running {
 			return engine.ContainerRemoved{Task: f.Task, Err: errors.New("the container runs")}
 		}
-		delete(m.containers, f.Task)
+		m.drop(f.Task)
 		return engine.ContainerRemoved{Task: f.Task}
 	})
 }

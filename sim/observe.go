@@ -155,7 +155,7 @@ func (w *World) Image(name string) Image { return w.images[name] }
 // Live yields the host's containers that run, by task.
 func (h *Host) Live() iter.Seq[*Container] {
 	return func(yield func(*Container) bool) {
-		for _, c := range h.Containers() {
+		for _, c := range h.machine.order {
 			if c.Running && !yield(c) {
 				return
 			}

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/swarmd/swarmd/engine"
@@ -463,10 +464,12 @@ func (o *replica) accept(r *replica, upto uint64) {
 	if o.last() < r.base || o.base < r.base && o.termAt(r.base) != r.baseTerm {
 		o.install(r)
 	}
+	// Where two logs have the same entry they have the same before it.
 	at := max(o.base, r.base) + 1
-	for at <= min(upto, o.last()) && o.termAt(at) == r.termAt(at) {
-		at++
-	}
+	both := max(at, min(upto, o.last())+1) - at
+	at += uint64(sort.Search(int(both), func(i int) bool { //nolint:gosec // an index of a slice
+		return o.termAt(at+uint64(i)) != r.termAt(at+uint64(i)) //nolint:gosec // as above
+	}))
 	if at > upto {
 		return
 	}

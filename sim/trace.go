@@ -66,6 +66,12 @@ func (t *Trace) word(s string) {
 	t.buf = append(t.buf, s...)
 }
 
+func (t *Trace) words(words ...string) {
+	for _, w := range words {
+		t.word(w)
+	}
+}
+
 func (t *Trace) number(n uint64) {
 	t.buf = append(t.buf, ' ')
 	t.buf = strconv.AppendUint(t.buf, n, 10)
@@ -81,9 +87,7 @@ func (t *Trace) end() {
 // say writes a line of words.
 func (t *Trace) say(at int64, host, sign string, words ...string) {
 	t.begin(at, host, sign)
-	for _, w := range words {
-		t.word(w)
-	}
+	t.words(words...)
 	t.end()
 }
 
@@ -96,7 +100,7 @@ func (t *Trace) event(at int64, host string, event engine.Event) {
 	case engine.Woken:
 		t.word("woken")
 	case engine.ClockAdjusted:
-		t.word("clock-adjusted " + e.Offset.String())
+		t.words("clock-adjusted", e.Offset.String())
 	case engine.Called:
 		t.word("called")
 		t.number(uint64(e.Request))
@@ -107,13 +111,13 @@ func (t *Trace) event(at int64, host string, event engine.Event) {
 	case engine.AuthorityCreated:
 		t.word("authority-created")
 	case engine.VoterChanged:
-		t.word("voter-changed " + string(e.Node) + " " + e.Standing.String())
+		t.words("voter-changed", string(e.Node), e.Standing.String())
 		t.failure(e.Err)
 	case engine.Joined:
-		t.word("joined " + string(e.Identity.Node))
+		t.words("joined", string(e.Identity.Node))
 		t.failure(e.Err)
 	case engine.RoleChanged:
-		t.word("role-changed " + strconv.FormatBool(e.Identity.Manager))
+		t.words("role-changed", strconv.FormatBool(e.Identity.Manager))
 		t.failure(e.Err)
 	case engine.Elected:
 		t.word("elected")
@@ -121,7 +125,7 @@ func (t *Trace) event(at int64, host string, event engine.Event) {
 	case engine.Deposed:
 		t.word("deposed")
 	case engine.LeaderChanged:
-		t.word("leader-changed " + string(e.Leader))
+		t.words("leader-changed", string(e.Leader))
 	case engine.Committed:
 		t.word("committed")
 		t.number(e.Index)
@@ -136,7 +140,7 @@ func (t *Trace) event(at int64, host string, event engine.Event) {
 	case engine.Left:
 		t.word("left")
 	case engine.Received:
-		t.word("received " + string(e.From))
+		t.words("received", string(e.From))
 		t.message(e.Message)
 	default:
 		t.container(event)
@@ -151,23 +155,23 @@ func (t *Trace) container(event engine.Event) {
 		t.word("containers-found")
 		t.number(uint64(len(e.Containers)))
 	case engine.ImagePulled:
-		t.word("image-pulled " + string(e.Task))
+		t.words("image-pulled", string(e.Task))
 		t.failure(e.Err)
 	case engine.ContainerCreated:
-		t.word("container-created " + string(e.Task))
+		t.words("container-created", string(e.Task))
 		t.failure(e.Err)
 	case engine.ContainerStarted:
-		t.word("container-started " + string(e.Task))
+		t.words("container-started", string(e.Task))
 		t.number(uint64(e.PID))
 		t.failure(e.Err)
 	case engine.ContainerProbed:
-		t.word("container-probed " + string(e.Task) + " " + strconv.FormatBool(e.Healthy))
+		t.words("container-probed", string(e.Task), strconv.FormatBool(e.Healthy))
 	case engine.ContainerExited:
-		t.word("container-exited " + string(e.Task))
+		t.words("container-exited", string(e.Task))
 		t.number(uint64(e.Code))
 		t.failure(e.Err)
 	case engine.ContainerRemoved:
-		t.word("container-removed " + string(e.Task))
+		t.words("container-removed", string(e.Task))
 		t.failure(e.Err)
 	case engine.NetworkApplied:
 		t.word("network-applied")
@@ -192,17 +196,17 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 		t.word("publish")
 		t.number(uint64(len(f.Events)))
 	case engine.CreateAuthority:
-		t.word("create-authority " + string(f.Cluster))
+		t.words("create-authority", string(f.Cluster))
 	case engine.Bootstrap:
-		t.word("bootstrap " + string(f.Identity.Node))
+		t.words("bootstrap", string(f.Identity.Node))
 	case engine.Leave:
 		t.word("leave")
 	case engine.Join:
 		t.word("join")
 	case engine.ChangeRole:
-		t.word("change-role " + strconv.FormatBool(f.Manager))
+		t.words("change-role", strconv.FormatBool(f.Manager))
 	case engine.ChangeVoter:
-		t.word("change-voter " + string(f.Node) + " " + f.Standing.String())
+		t.words("change-voter", string(f.Node), f.Standing.String())
 	case engine.Reach:
 		t.word("reach")
 		t.number(uint64(len(f.Managers)))
@@ -213,20 +217,20 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 		t.word("verify")
 		t.number(uint64(f.ID))
 	case engine.Send:
-		t.word("send " + string(f.To))
+		t.words("send", string(f.To))
 		t.message(f.Message)
 	case engine.PullImage:
-		t.word("pull-image " + string(f.Task) + " " + f.Image)
+		t.words("pull-image", string(f.Task), f.Image)
 	case engine.CreateContainer:
-		t.word("create-container " + string(f.Container.Task) + " " + taskName(f.Container))
+		t.words("create-container", string(f.Container.Task), taskName(f.Container))
 	case engine.StartContainer:
-		t.word("start-container " + string(f.Task))
+		t.words("start-container", string(f.Task))
 	case engine.ProbeContainer:
-		t.word("probe-container " + string(f.Task))
+		t.words("probe-container", string(f.Task))
 	case engine.StopContainer:
-		t.word("stop-container " + string(f.Task) + " " + f.Grace.String())
+		t.words("stop-container", string(f.Task), f.Grace.String())
 	case engine.RemoveContainer:
-		t.word("remove-container " + string(f.Task))
+		t.words("remove-container", string(f.Task))
 	case engine.ApplyNetwork:
 		t.word("apply-network")
 		t.number(f.Plan.Generation)

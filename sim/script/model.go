@@ -26,7 +26,8 @@ type Model struct {
 
 	history   *check.History
 	view      *View
-	viewed    uint64 // Changes when it was made
+	viewed    uint64       // Changes when it was made
+	drafted   *state.Draft // of which it was made
 	changes   uint64
 	committed uint64 // the last entry that any host applied
 	writes    uint64
@@ -107,12 +108,20 @@ func (m *Model) View() *View {
 		return m.view
 	}
 	v := &View{Writes: m.writes, Elections: m.elections, Starts: m.starts}
-	v.look(m.Checker.View())
+	last := m.view
+	if last == nil {
+		last = v
+	}
+	if d := m.Checker.View(); d == m.drafted {
+		v.Services, v.Nodes, v.Tasks = last.Services, last.Nodes, last.Tasks
+	} else {
+		m.drafted = d
+		v.look(d, last)
+	}
+	v.Containers = make([]Container, 0, len(last.Containers)+1)
 	for _, h := range m.World.Hosts {
-		for _, c := range h.Containers() {
-			if c.Running {
-				v.Containers = append(v.Containers, Container{Task: c.Task, Service: c.Service, Host: h.Name, Image: c.Image})
-			}
+		for c := range h.Live() {
+			v.Containers = append(v.Containers, Container{Task: c.Task, Service: c.Service, Host: h.Name, Image: c.Image})
 		}
 	}
 	m.view, m.viewed = v, m.changes

@@ -30,9 +30,12 @@ func (v *View) node(host string) *Node {
 	return nil
 }
 
-// look fills in what a replicated state says.
-func (v *View) look(d *state.Draft) {
-	hosts := map[state.NodeID]string{}
+// look fills in what a replicated state says; the last view says how much there
+// will be.
+func (v *View) look(d *state.Draft, last *View) {
+	hosts := make(map[state.NodeID]string, len(last.Nodes))
+	v.Nodes = make([]Node, 0, len(last.Nodes))
+	v.Tasks = make([]Task, 0, len(last.Tasks)+1)
 	for n := range d.Nodes() {
 		hosts[n.ID] = n.Description.Hostname
 		v.Nodes = append(v.Nodes, Node{n.ID, n.Description.Hostname, n.State, n.Spec.Availability, n.Spec.Role})
