@@ -283,6 +283,7 @@ func (n *Node) committed(now time.Time, e Committed, out *Step) {
 		e.Entry.Changes = nil
 	}
 	delta := n.store.Apply(e.Index, e.Entry.Changes)
+	n.worker.term = max(n.worker.term, e.Entry.Proposal.Term)
 	if events := control.Events(&delta, e.Index, n.wall(now)); len(events) > 0 {
 		out.do(Publish{events})
 	}

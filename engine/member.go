@@ -110,10 +110,11 @@ func (n *Node) play(manager bool, out *Step) {
 	out.do(ChangeRole{manager})
 }
 
-// roleChanged takes in what came of a ChangeRole. The next assignment asks again
-// for one that failed.
+// roleChanged takes in what came of a ChangeRole. One that failed is asked for again
+// by the first assignment of another session, which the node's next beat begins: in
+// this one there may be no other.
 func (n *Node) roleChanged(now time.Time, e RoleChanged, out *Step) {
-	n.changing = false
+	n.changing, n.unplayed = false, e.Err != nil
 	if e.Err != nil || !n.member() {
 		return
 	}

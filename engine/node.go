@@ -31,6 +31,7 @@ type Node struct {
 	founding *founding  // a swarm that is being made here
 	joining  *joining   // a swarm that is being joined from here
 	changing bool       // a change of role is under way
+	unplayed bool       // one has come to nothing: the next beat asks for it again
 	banished bool       // the swarm has removed this node, which leaves
 	leaving  *RequestID // the call that asked to leave
 	waiting  []waitingCall

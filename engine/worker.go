@@ -95,11 +95,12 @@ func (w *worker) take(n *Node, now time.Time, m wire.Message, out *Step) {
 }
 
 // parted takes in the end of a session, or who leads. A session that stands is
-// left only for the leader of a later term.
+// left only for the leader of a later term: by a manager too, whose log may have
+// stopped telling it.
 func (w *worker) parted(n *Node, now time.Time, m wire.Bye, out *Step) {
 	ended := m.Session == w.session && m.Session != 0
-	news := n.wanders() && m.Leader != "" && m.Leader != n.known &&
-		(m.Term > w.term || m.Term == 0 && w.sequence == 0)
+	heard := n.leader == nil && m.Leader != "" && m.Leader != n.known
+	news := heard && (m.Term > w.term || n.wanders() && w.sequence == 0 && (m.Term == 0 || m.Term == w.term))
 	if m.Removed && m.Term > 0 {
 		w.banished(n, now, out)
 		return
@@ -209,6 +210,11 @@ func (w *worker) heartbeat(n *Node, now time.Time) {
 		} else {
 			w.follow(n, now)
 		}
+		return
+	}
+	if n.unplayed {
+		n.unplayed = false
+		w.follow(n, now)
 		return
 	}
 	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence, Reports: w.reports, Index: n.store.Index()})

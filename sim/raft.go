@@ -399,7 +399,7 @@ func (r *replica) send(i int, o *replica) {
 		switch {
 		case r.h.life != life || !r.leads || r.term != term:
 			return
-		case !arrives || o.stuckDisk:
+		case !arrives || o.stuckDisk || o.gone:
 			r.sent[i] = min(r.sent[i], r.match[i])
 			return
 		case o.h.life != receiver || !o.h.Up():

@@ -206,6 +206,8 @@ func (a *asking) call(call control.Call, next func(control.Answer)) {
 			a.again("nothing was heard of "+host, true)
 		case refused && nobodyKnows(failed):
 			a.again(failed.Message, true)
+		case refused && a.host == nil && strings.Contains(failed.Message, "is not a swarm manager"): // it has just been demoted
+			a.again(failed.Message, false)
 		case refused && (noLeader(failed) || strings.Contains(failed.Message, "update out of sequence")):
 			a.again(failed.Message, false) // in the second case, with what another user has made of it
 		default:
