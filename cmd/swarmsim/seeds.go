@@ -12,8 +12,14 @@ const seedsMax = 10_000_000
 // A seedRange is seeds from first to last, both included.
 type seedRange struct{ first, last uint64 }
 
-func (s *seedRange) String() string { return fmt.Sprintf("%d..%d", s.first, s.last) }
-func (s *seedRange) Type() string   { return "A..B" }
+func (s *seedRange) String() string {
+	if *s == (seedRange{}) {
+		return ""
+	}
+	return fmt.Sprintf("%d..%d", s.first, s.last)
+}
+
+func (s *seedRange) Type() string { return "A..B" }
 
 // Set reads A..B, or one seed.
 func (s *seedRange) Set(text string) error {
