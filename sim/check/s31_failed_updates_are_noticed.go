@@ -102,6 +102,9 @@ func (o *failuresCounted) look(c *Checker, d state.Diff[state.Task], touched map
 	if _, ok := touched[t.Service]; !ok {
 		touched[t.Service] = nil
 	}
+	if before := touched[t.Service]; before != nil {
+		s = before // a rollback may have brought another configuration
+	}
 	monitor := updateConfig(s).Monitor
 	began, ran := o.ran[t.ID]
 	switch since := c.World.Now() - began; {
