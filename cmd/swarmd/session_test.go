@@ -116,6 +116,7 @@ func patterns(version string) []pattern {
 		{`(?m)^active tasks: .*\n`, ""},
 		{`: Invalid filter '`, ": invalid filter '"}, // Docker changed its mind; swarmd says what the newer one says
 		{`"Invalid filter '`, `"invalid filter '`},
+		{`"invalid JSON: `, `"`},
 		{`(?m)[ \t]+$`, ""},
 	}
 	if version != "" {
