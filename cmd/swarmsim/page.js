@@ -18,6 +18,7 @@
   const hosts = drawing.hosts.filter(h => !only || !only.length || only.includes(h.name));
   const laneOf = new Map(hosts.map((h, i) => [drawing.hosts.indexOf(h), i]));
   for (const key of ["messages", "marks", "violations", "kinds"]) drawing[key] = drawing[key] || [];
+  for (const m of drawing.marks) m.text = readable(m.text);
   for (const h of hosts) for (const key of ["leads", "daemon", "paths", "bars", "commits", "calls"]) h[key] = h[key] || [];
 
   const second = 1e9;
@@ -606,10 +607,11 @@
     query = $("search").value.trim().toLowerCase();
     found = []; foundAt = -1;
     if (query) {
-      const words = [query];
-      for (const id in names) {
-        const name = names[id].toLowerCase();
-        if (name === query || query.length > 2 && name.includes(".") && name.includes(query)) words.push(id);
+      const exact = Object.keys(names).filter(id => names[id].toLowerCase() === query);
+      const words = exact.length ? exact : [query];
+      if (hosts.some(h => h.name.toLowerCase() === query)) words.push(` ${query} `);
+      if (!exact.length && query.length > 2) {
+        for (const id in names) if (names[id].includes(".") && names[id].toLowerCase().includes(query)) words.push(id);
       }
       for (let i = 0; i < lines.length; i++) {
         const line = lines[i].toLowerCase();
