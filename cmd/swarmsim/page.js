@@ -18,7 +18,6 @@
   const hosts = drawing.hosts.filter(h => !only || !only.length || only.includes(h.name));
   const laneOf = new Map(hosts.map((h, i) => [drawing.hosts.indexOf(h), i]));
   for (const key of ["messages", "marks", "violations", "kinds"]) drawing[key] = drawing[key] || [];
-  for (const m of drawing.marks) m.text = readable(m.text);
   for (const h of hosts) for (const key of ["leads", "daemon", "paths", "bars", "commits", "calls"]) h[key] = h[key] || [];
 
   const second = 1e9;
@@ -74,6 +73,8 @@
     while (lo < hi) { const mid = (lo + hi) >> 1; when(list[mid]) < t ? lo = mid + 1 : hi = mid; }
     return lo;
   }
+
+  for (const m of drawing.marks) m.text = readable(m.text);
 
   // Lanes: containers are packed into rows.
 
