@@ -246,8 +246,12 @@ func (n *Node) exchange(now time.Time, out *Step) bool {
 func (n *Node) received(now time.Time, e Received, out *Step) {
 	switch m := e.Message.(type) {
 	case wire.Assign:
-		if e.From == n.known {
+		switch {
+		case e.From == n.known:
 			n.worker.take(n, now, m, out)
+		case n.wanders() && n.worker.sequence == 0 && n.knows(e.From): // it was slow to answer, and leads
+			n.known, n.guessed = e.From, true
+			n.worker.follow(n, now)
 		}
 	case wire.Bye:
 		if e.From == n.known || n.knows(e.From) {
