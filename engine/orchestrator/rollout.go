@@ -75,20 +75,25 @@ func (p *pass) resume(s *state.Service) *rollout {
 	return r
 }
 
-// recover takes in a task that an earlier leader made for this update.
+// recover takes in a task that an earlier leader made for this update. Its slot
+// waits out the delay whatever has become of the task since.
 func (r *rollout) recover(v *slot, t *state.Task) {
-	switch {
-	case !t.Rollout || t.Template != r.template || !alive(t):
-	case mutant.On(mutant.FlightForgotten):
-	case t.Ran != 0:
+	if !t.Rollout || t.Template != r.template || mutant.On(mutant.FlightForgotten) {
+		return
+	}
+	if t.Ran == 0 {
+		if alive(t) && !ended(t) {
+			r.flying[v.ref.key] = true
+		}
+		return
+	}
+	if left := v.remaining(t.Ran.Add(r.config.Delay), r.config.Delay); left > 0 {
+		r.landed = append(r.landed, landing{v.now.Add(left)})
+	}
+	if alive(t) {
 		until := v.now.Add(v.remaining(t.Ran.Add(r.config.Monitor), r.config.Monitor))
 		r.watched[t.ID] = until
 		r.last = later(r.last, until)
-		if left := v.remaining(t.Ran.Add(r.config.Delay), r.config.Delay); left > 0 {
-			r.landed = append(r.landed, landing{v.now.Add(left)})
-		}
-	case !ended(t):
-		r.flying[v.ref.key] = true
 	}
 }
 

@@ -86,7 +86,7 @@ func (o *oneOfSlot) excuse(c *Checker, t *state.Task, other *sim.Container) stri
 		return excuseDown
 	case s == nil || !alive(t):
 		return excuseOver
-	case old.Template != t.Template && (alive(old) || t.Rollout && startsFirst(s)):
+	case alive(old) && old.Template != t.Template, !alive(old) && t.Rollout && startsFirst(s):
 		return excuseFirst // S22 has seen that it may; what came before the old one may be stopping still
 	case alive(old):
 		return ""
