@@ -240,15 +240,26 @@ func (l *leader) deliver(n *Node, out *Step) {
 		messages = append(messages, l.dispatcher.Flush(n.store.Draft())...)
 	}
 	for _, m := range messages {
-		if bye, ok := m.Message.(wire.Bye); ok {
-			bye.Leader, bye.Term = n.identity.Node, l.term
-			m.Message = bye
-		}
+		m.Message = l.signed(n, m.Message)
 		if m.To == n.identity.Node {
 			n.worker.inbox = append(n.worker.inbox, m.Message)
 			continue
 		}
 		out.do(Send{m.To, m.Message})
+	}
+}
+
+// signed is a message with the leader's term in it.
+func (l *leader) signed(n *Node, message wire.Message) wire.Message {
+	switch m := message.(type) {
+	case wire.Bye:
+		m.Leader, m.Term = n.identity.Node, l.term
+		return m
+	case wire.Assign:
+		m.Term = l.term
+		return m
+	default:
+		return message
 	}
 }
 

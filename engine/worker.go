@@ -56,6 +56,7 @@ func (w *worker) begin(n *Node, now time.Time) {
 func (w *worker) dismiss(n *Node, now time.Time) {
 	w.outbox, w.inbox = nil, nil
 	w.session, w.sequence, w.nextBeat, w.unknown = 0, 0, time.Time{}, time.Time{}
+	w.term = 0
 	w.agent.Assign(wire.Assign{Full: true}, now)
 }
 
@@ -148,7 +149,7 @@ func (w *worker) seek(n *Node, now time.Time) {
 // assigned takes in assignments that are of this session and next in line.
 func (w *worker) assigned(n *Node, now time.Time, m wire.Assign, out *Step) {
 	switch {
-	case m.Session != w.session:
+	case m.Session != w.session, m.Term < w.term: // of a leader that does not know yet that it is none
 		return
 	case m.Sequence <= w.sequence: // a repetition
 		return
@@ -160,7 +161,7 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign, out *Step) {
 		w.beat = time.Duration(m.Period)
 		w.nextBeat = now.Add(w.beat)
 	}
-	w.sequence, w.unknown = m.Sequence, time.Time{}
+	w.sequence, w.term, w.unknown = m.Sequence, m.Term, time.Time{}
 	w.agent.Assign(m, now)
 	n.reach(m.Managers, out)
 	n.play(m.Manager, out)

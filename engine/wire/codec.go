@@ -74,6 +74,7 @@ func Append(b []byte, message Message) []byte {
 func appendAssign(b []byte, m Assign) []byte {
 	b = binary.AppendUvarint(b, m.Session)
 	b = binary.AppendUvarint(b, m.Sequence)
+	b = binary.AppendUvarint(b, m.Term)
 	b = append(b, flag(m.Full), flag(m.Manager))
 	b = binary.AppendVarint(b, m.Period)
 	b = binary.AppendUvarint(b, uint64(len(m.Managers)))
@@ -194,7 +195,7 @@ func (r *reader) message() Message {
 }
 
 func (r *reader) assign() Assign {
-	m := Assign{Session: r.uvarint(), Sequence: r.uvarint(), Full: r.byte() == 1, Manager: r.byte() == 1, Period: r.varint()}
+	m := Assign{Session: r.uvarint(), Sequence: r.uvarint(), Term: r.uvarint(), Full: r.byte() == 1, Manager: r.byte() == 1, Period: r.varint()}
 	for range r.count() {
 		m.Managers = append(m.Managers, Manager{ID: state.NodeID(r.text()), Addr: r.text()})
 	}

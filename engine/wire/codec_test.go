@@ -30,7 +30,7 @@ func messages() []wire.Message {
 			{Task: "t2", Status: state.TaskStatus{State: state.TaskRunning, At: 1}},
 		}},
 		wire.Assign{
-			Session: 9, Sequence: 2, Full: true, Period: int64(1e9), Manager: true,
+			Session: 9, Sequence: 2, Term: 3, Full: true, Period: int64(1e9), Manager: true,
 			Managers: []wire.Manager{{ID: "n1", Addr: "10.0.0.1:2377"}},
 			Tasks:    []wire.Assignment{{Task: task, Template: template}, {Task: &sibling, Template: template}},
 			Keep:     []state.TaskID{"t3"}, Gone: []state.TaskID{"t4", "t5"},

@@ -62,6 +62,7 @@ type Status struct {
 type Assign struct {
 	Session  uint64
 	Sequence uint64
+	Term     uint64 // the leader's: a worker that has heard of a later one takes nothing from it
 	Full     bool
 	// Manager is the role that the node is to have.
 	Manager bool
