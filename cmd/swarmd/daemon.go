@@ -142,7 +142,7 @@ func (d *daemon) startParts(ctx context.Context) error {
 	d.runtime, err = runtime.Start(ctx, runtime.Config{
 		Address: d.options.containerd, Root: filepath.Join(d.options.dataDir, "runtime"), State: filepath.Join(d.options.runDir, "runtime"),
 		Namespace: d.options.namespace(), Netns: d.network.Netns, DNS: dns, InsecureRegistries: d.options.insecure,
-		LoggerBinary: []string{program, logWriterArgument}, InitBinary: []string{program, initArgument},
+		LoggerBinary: []string{logWriter(program), logWriterArgument}, InitBinary: []string{program, initArgument},
 		Logger: d.log.With("part", "runtime"), Post: d.driver.Post,
 	})
 	if err != nil {
@@ -150,6 +150,20 @@ func (d *daemon) startParts(ctx context.Context) error {
 	}
 	d.closers = append(d.closers, d.runtime.Close)
 	return nil
+}
+
+// logWriter is the small program that is installed beside the daemon's file, or
+// that file.
+func logWriter(program string) string {
+	if beside := filepath.Join(filepath.Dir(program), logWriterProgram); executable(beside) {
+		return beside
+	}
+	return program
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 // startEngine runs the log, if this host is a member, and the driver.

@@ -18,6 +18,9 @@ import (
 // version is set when the program is built.
 var version = "dev"
 
+// logWriterProgram writes the log of a container; see cmd/swarmd-log.
+const logWriterProgram = "swarmd-log"
+
 // The first argument under which the program is something else than the daemon:
 // what it starts must outlive it, and there is one file to install.
 const (

@@ -63,7 +63,7 @@ func buildPrograms() (*programs, error) {
 	if err := os.Mkdir(p.cli, 0o755); err != nil {
 		return nil, err
 	}
-	commands := [][]string{{"go", "build", "-o", dir, ".", "../swarmctl"}}
+	commands := [][]string{{"go", "build", "-o", dir, ".", "../swarmctl", "../swarmd-log"}}
 	for _, image := range [][]string{{"busybox:latest"}, {"nginx:alpine"}, {"nginx:1.27", "Hello, newer, from"}} {
 		p.images[image[0]] = filepath.Join(dir, fmt.Sprintf("image-%d.tar", len(p.images)))
 		commands = append(commands, append([]string{"../../scenarios/demo/image", image[0], p.images[image[0]]}, image[1:]...))
