@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ type options struct {
 	rounds  int
 	idle    time.Duration
 	dockerd bool
+	only    string // measures whose names have this; all if empty
 }
 
 func main() {
@@ -37,6 +39,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle daemon is watched")
 	flag.BoolVar(&o.dockerd, "dockerd", true, "measure dockerd too, if it is installed")
+	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -76,6 +79,9 @@ func run(ctx context.Context, o options) (err error) {
 		swarms = append(swarms, s)
 	}
 	for _, m := range measures() {
+		if !strings.Contains(m.name, o.only) {
+			continue
+		}
 		for range max(1, o.rounds/m.less()) {
 			for _, s := range swarms {
 				fmt.Fprintf(os.Stderr, "%-40s %s\n", m.name, s.host.Daemon)
@@ -88,6 +94,9 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	for _, s := range swarms {
+		if !strings.Contains("idle", o.only) {
+			continue
+		}
 		fmt.Fprintf(os.Stderr, "%-40s %s\n", "idle", s.host.Daemon)
 		values, err := s.idle(ctx, o.idle)
 		if err != nil {
