@@ -5,6 +5,10 @@
 // makes: a self-signed ECDSA P-256 certificate for "swarm-ca" that is good for
 // twenty years, and a digest of it by which those who join recognise the swarm.
 //
+// Nodes have [Credentials]: a key that stays with them for as long as they are
+// members, a certificate of it that [Sign] makes and that names node, swarm and
+// role, and the root. They are kept in the files that Docker has.
+//
 // Not guaranteed: that a clock which runs ahead of the others by more than
 // [backdated] makes certificates that the others take at once.
 package ca
