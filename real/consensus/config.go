@@ -26,8 +26,8 @@ type Config struct {
 	// Transport carries raft's messages to other managers; nil is for a swarm of
 	// one manager. Peers are named by their node IDs, whatever their addresses.
 	Transport raft.Transport
-	// Address returns where a node can be reached, for Transport; nil leaves it
-	// to Transport to find nodes by their IDs.
+	// Address returns where a node can be reached, for a [Transport], and "" where
+	// that is not known; nil leaves it to Transport to find nodes by their IDs.
 	Address func(state.NodeID) string
 
 	// Post takes events in order. It may block for as long as the engine is

@@ -72,9 +72,14 @@ func (t transport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.T
 	return t.Transport.TimeoutNow(id, t.where(id, to), q, a)
 }
 
+// where is a node's address for the transport. The one in the log's configuration
+// is what is left when nobody knows a newer one.
 func (t transport) where(id raft.ServerID, otherwise raft.ServerAddress) raft.ServerAddress {
 	if t.address == nil {
 		return otherwise
 	}
-	return raft.ServerAddress(t.address(state.NodeID(id)))
+	if known := t.address(state.NodeID(id)); known != "" {
+		otherwise = raft.ServerAddress(known)
+	}
+	return joinAddress(id, otherwise)
 }

@@ -176,7 +176,7 @@ func (l *Log) checkStorage() error {
 	}
 	first, last := l.cfg.Records.Bounds()
 	covered, _ := l.snaps.newest()
-	if covered == 0 && last == 0 {
+	if covered == 0 && last == 0 && l.cfg.Values.Get(joinedKey) == nil {
 		return errors.New("there is no log: this node must join a swarm or make one")
 	}
 	if last != 0 && first > covered+1 {
