@@ -159,6 +159,16 @@ func (d *Driver) Ask(f func(*engine.Node)) error {
 
 // Call makes an API call and waits for its answer.
 func (d *Driver) Call(ctx context.Context, call control.Call) (control.Answer, error) {
+	return d.call(ctx, engine.Called{Call: call})
+}
+
+// CallForwarded makes a call that another manager has passed on: it is answered
+// here, or not at all.
+func (d *Driver) CallForwarded(ctx context.Context, call control.Call) (control.Answer, error) {
+	return d.call(ctx, engine.Called{Call: call, Forwarded: true})
+}
+
+func (d *Driver) call(ctx context.Context, called engine.Called) (control.Answer, error) {
 	answer := make(chan control.Answer, 1)
 	d.mu.Lock()
 	d.nextID++
@@ -170,7 +180,8 @@ func (d *Driver) Call(ctx context.Context, call control.Call) (control.Answer, e
 		delete(d.pending, id)
 		d.mu.Unlock()
 	}()
-	d.Post(engine.Called{Request: id, Call: call})
+	called.Request = id
+	d.Post(called)
 	select {
 	case a := <-answer:
 		return a, nil

@@ -102,6 +102,65 @@ func resolve(list func() ([]Interface, error), listen, advertise, dataPath strin
 	return resolved, nil
 }
 
+// remotesMax is how many managers a node that joins may be told of.
+const remotesMax = 64
+
+// remoteAddresses are the managers to join by, host:port.
+func remoteAddresses(remotes []string) ([]string, error) {
+	if len(remotes) == 0 {
+		return nil, badRequest("at least 1 RemoteAddr is required to join")
+	}
+	if len(remotes) > remotesMax {
+		return nil, badRequest("%d RemoteAddrs are too many to join by: at most %d are tried", len(remotes), remotesMax)
+	}
+	var completed []string
+	for _, remote := range remotes {
+		host, port, err := splitPort(strings.TrimPrefix(remote, "tcp://"))
+		if err != nil || host == "" {
+			return nil, badRequest("invalid remoteAddr %q: it must be a host name or an IP address (with optional port number)", remote)
+		}
+		completed = append(completed, net.JoinHostPort(host, port))
+	}
+	return completed, nil
+}
+
+// resolveJoining is resolve for a host that joins: where it could not choose the
+// address to be reached at, that is the one from which it reaches a manager.
+func resolveJoining(list func() ([]Interface, error), listen, advertise, dataPath string, remotes []string) (addresses, error) {
+	resolved, err := resolve(list, listen, advertise, dataPath)
+	if err == nil || advertise != "" {
+		return resolved, err
+	}
+	local, ok := addressTowards(remotes)
+	if !ok {
+		return addresses{}, err
+	}
+	return resolve(list, listen, net.JoinHostPort(local, portOf(listen)), dataPath)
+}
+
+func portOf(listen string) string {
+	if _, port, err := splitPort(listen); err == nil && listen != "" {
+		return port
+	}
+	return swarmPort
+}
+
+// addressTowards is the host's address on the way to one of the remotes. Nothing
+// is sent.
+func addressTowards(remotes []string) (string, bool) {
+	for _, remote := range remotes {
+		conn, err := net.Dial("udp", remote)
+		if err != nil {
+			continue
+		}
+		local, ok := conn.LocalAddr().(*net.UDPAddr)
+		if conn.Close() == nil && ok && !local.IP.IsUnspecified() {
+			return local.IP.String(), true
+		}
+	}
+	return "", false
+}
+
 func resolveListen(interfaces []Interface, listen string) (netip.Addr, string, error) {
 	if listen == "" {
 		return netip.IPv4Unspecified(), swarmPort, nil

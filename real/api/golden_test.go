@@ -100,7 +100,12 @@ func newSwarm(t *testing.T) *apitest.Swarm {
 
 func newTestServer(t *testing.T, engine api.Engine, runtime api.Runtime) *testServer {
 	t.Helper()
-	s := api.New(testConfig(engine, runtime))
+	return testServerOf(t, testConfig(engine, runtime))
+}
+
+func testServerOf(t *testing.T, config api.Config) *testServer {
+	t.Helper()
+	s := api.New(config)
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -125,9 +125,13 @@ func (l *logStream) add(from source) {
 	})
 }
 
+// complain has something told at the end, once.
 func (l *logStream) complain(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if slices.ContainsFunc(l.errs, func(told error) bool { return told.Error() == err.Error() }) {
+		return
+	}
 	l.errs = append(l.errs, err)
 }
 
@@ -228,21 +232,32 @@ type follower struct {
 	seen    map[state.TaskID]bool
 }
 
-// take adds those tasks that have a container on this node. The logs of other
-// nodes are not read: the stream says so when it ends.
+// take adds those tasks that have a container, on whatever node it is.
 func (f *follower) take(stream *logStream, sources control.Sources) {
 	for _, task := range sources.Tasks {
 		if f.seen[task.ID] || task.Status.Container == "" {
 			continue
 		}
 		f.seen[task.ID] = true
-		if task.Node != f.self {
-			stream.complain(fmt.Errorf("warning: incomplete log stream. some logs could not be retrieved "+
-				"for the following reasons: node %s is not available", task.Node))
-			continue
-		}
 		stream.add(f.source(task))
 	}
+}
+
+// read hands on the lines of one task's log, from the node that it is on. A node
+// that cannot be reached is told of in Docker's words.
+func (f *follower) read(ctx context.Context, task *state.Task, emit func(LogLine) error) error {
+	if task.Node == f.self {
+		return f.server.runtime.ContainerLogs(ctx, task.Status.Container, f.options, emit)
+	}
+	if f.server.nodes != nil {
+		err := f.server.nodes.ContainerLogs(ctx, task.Node, task.Status.Container, f.options, emit)
+		if err == nil || statusOf(err) == http.StatusNotFound || ctx.Err() != nil {
+			return err
+		}
+		f.server.log.Warn("the log of a task could not be read", "task", task.ID, "node", task.Node, "error", err)
+	}
+	return fmt.Errorf("warning: incomplete log stream. some logs could not be retrieved "+
+		"for the following reasons: node %s is not available", task.Node)
 }
 
 // source reads one task's log. That its container is gone is no fault: history
@@ -254,7 +269,7 @@ func (f *follower) source(task *state.Task) source {
 		"com.docker.swarm.task.id":    string(task.ID),
 	}
 	return func(ctx context.Context, emit func(LogLine) error) error {
-		err := f.server.runtime.ContainerLogs(ctx, task.Status.Container, f.options, func(line LogLine) error {
+		err := f.read(ctx, task, func(line LogLine) error {
 			if len(line.Attributes) == 0 {
 				line.Attributes = attributes
 				return emit(line)

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/volume"
 
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/state"
 )
 
 // An Engine is the node as the API sees it.
@@ -45,6 +46,13 @@ type Runtime interface {
 	// Events returns what happens to images and containers from now on. The
 	// channel closes after ctx ends.
 	Events(ctx context.Context) <-chan events.Message
+}
+
+// Nodes are the swarm's other nodes, as far as their containers are concerned.
+type Nodes interface {
+	// ContainerLogs is that of Containers, for a container of a node's. A node that
+	// cannot be reached is an error soon, also while its log is being read.
+	ContainerLogs(ctx context.Context, node state.NodeID, ref string, options LogOptions, emit func(LogLine) error) error
 }
 
 // Counts are the numbers that /info shows.

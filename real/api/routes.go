@@ -16,6 +16,7 @@ func (s *Server) routes() {
 func (s *Server) swarmRoutes() {
 	s.handle("GET /swarm", s.inspectSwarm)
 	s.handle("POST /swarm/init", s.initSwarm)
+	s.handle("POST /swarm/join", s.joinSwarm)
 	s.handle("POST /swarm/leave", s.leaveSwarm)
 	s.handle("POST /swarm/update", s.updateSwarm)
 	s.handle("GET /swarm/unlockkey", s.unlockKey)

@@ -28,7 +28,9 @@ const (
 type Config struct {
 	Engine  Engine
 	Runtime Runtime
-	Host    Host
+	// Nodes reaches what is on other nodes; nil reaches none.
+	Nodes Nodes
+	Host  Host
 	// Interfaces lists the host's network interfaces; nil is [SystemInterfaces].
 	Interfaces func() ([]Interface, error)
 	// Metrics, if any, adds its own to what /metrics writes.
@@ -41,6 +43,7 @@ type Config struct {
 type Server struct {
 	engine     Engine
 	runtime    Runtime
+	nodes      Nodes
 	host       Host
 	interfaces func() ([]Interface, error)
 	metrics    []Metric
@@ -56,6 +59,7 @@ func New(config Config) *Server {
 	s := &Server{
 		engine:     config.Engine,
 		runtime:    config.Runtime,
+		nodes:      config.Nodes,
 		host:       config.Host,
 		interfaces: config.Interfaces,
 		metrics:    config.Metrics,

@@ -66,6 +66,39 @@ func (s *Server) initSwarm(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// joinSwarm resolves the addresses of this host and leaves everything else to the
+// engine.
+func (s *Server) joinSwarm(w http.ResponseWriter, r *http.Request) error {
+	var request swarm.JoinRequest
+	if err := readJSON(w, r, &request); err != nil {
+		return err
+	}
+	if err := s.notMember(r, false); err != nil {
+		return err
+	}
+	remotes, err := remoteAddresses(request.RemoteAddrs)
+	if err != nil {
+		return err
+	}
+	addresses, err := resolveJoining(s.interfaces, request.ListenAddr, request.AdvertiseAddr, request.DataPathAddr, remotes)
+	if err != nil {
+		return err
+	}
+	_, err = call[control.Done](r.Context(), s.engine, control.SwarmJoin{
+		ListenAddr:    addresses.listen,
+		AdvertiseAddr: addresses.advertise,
+		DataPathAddr:  addresses.dataPath,
+		RemoteAddrs:   remotes,
+		JoinToken:     request.JoinToken,
+		Availability:  request.Availability,
+	})
+	if err != nil {
+		return err
+	}
+	done(w)
+	return nil
+}
+
 // notMember refuses a node that is in a swarm already, before its addresses
 // are looked at, as Docker does.
 func (s *Server) notMember(r *http.Request, force bool) error {

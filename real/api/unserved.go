@@ -16,7 +16,6 @@ func (s *Server) unservedRoutes() {
 		noSecrets   = "swarmd does not keep secrets yet: mount a file with 'docker service create --mount type=bind'"
 		noConfigs   = "swarmd does not keep configs yet: mount a file with 'docker service create --mount type=bind'"
 		useVolumes  = "swarmd creates volumes with the tasks that use them: use 'docker service create --mount type=volume'"
-		noJoin      = "swarmd does not join another node's swarm yet: 'docker swarm init' makes this node a swarm of one"
 		useStop     = "swarmd removes containers with their tasks: use 'docker service rm', or 'docker rm' for one of them"
 	)
 	for _, unserved := range []struct {
@@ -44,7 +43,6 @@ func (s *Server) unservedRoutes() {
 		{noSecrets, []string{"POST /secrets/create", "POST /secrets/{ref}/update"}},
 		{noConfigs, []string{"POST /configs/create", "POST /configs/{ref}/update"}},
 		{useVolumes, []string{"POST /volumes/create", "PUT /volumes/{ref}", "POST /volumes/prune"}},
-		{noJoin, []string{"POST /swarm/join"}},
 	} {
 		for _, pattern := range unserved.patterns {
 			s.handle(pattern, func(http.ResponseWriter, *http.Request) error {
