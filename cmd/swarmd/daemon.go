@@ -16,7 +16,6 @@ import (
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
 	"github.com/swarmd/swarmd/engine/state"
-	"github.com/swarmd/swarmd/engine/wire"
 	"github.com/swarmd/swarmd/real"
 	"github.com/swarmd/swarmd/real/api"
 	"github.com/swarmd/swarmd/real/ca"
@@ -39,6 +38,7 @@ type daemon struct {
 	driver     *real.Driver
 	feed       real.Feed
 	membership *membership
+	peers      *peers
 	runtime    *runtime.Runtime
 	network    *network.Network
 	authority  *ca.Authority
@@ -88,7 +88,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		}
 		d.work.Wait()
 	}()
-	d.membership = newMembership(d.options.dataDir, d.consensusConfig())
+	d.peers = newPeers(d.options.dataDir, d.driver, d.log.With("part", "peer"))
+	d.closers = append(d.closers, d.peers.close)
+	d.membership = newMembership(d.options.dataDir, d.consensusConfig(), d.peers)
 	if err := d.startParts(ctx); err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	server := api.New(api.Config{
-		Engine: engineOf{d}, Runtime: localOf{d.runtime.Local()}, Host: host, Log: d.log,
+		Engine: engineOf{d}, Runtime: localOf{d.runtime.Local()}, Nodes: remoteLogs{d.peers}, Host: host, Log: d.log,
 		Metrics: d.metrics(),
 	})
 	d.log.Info("swarmd serves", "version", version, "hosts", d.options.hosts)
@@ -181,12 +183,19 @@ func (d *daemon) startEngine(ctx context.Context, host api.Host) error {
 		return fmt.Errorf("cannot draw entropy: %w", err)
 	}
 	d.driver.Connect(real.Ports{
-		Log: d.membership, Runtime: d.runtime, Network: d.network, Authority: d.authority, Peers: nobody{d.driver},
+		Log: d.membership, Runtime: d.runtime, Network: d.network, Authority: d.authority, Peers: peerPort{d.peers, d.membership},
 		Publish: d.feed.Publish, Logger: d.log, Observe: d.observe,
 	})
+	d.peers.streams = streamsOf{d.runtime.Local()}.serve
+	managers, err := d.peers.start(id)
+	if err != nil {
+		return err
+	}
 	d.membership.start(ctx)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	d.work.Go(func() { d.driver.Run(running, engine.Started{Identity: id, Seed: seed, Description: description}) })
+	d.work.Go(func() {
+		d.driver.Run(running, engine.Started{Identity: id, Managers: managers, Seed: seed, Description: description})
+	})
 	// The driver goes last: those that are being closed may still post to it.
 	d.closers = append([]func() error{func() error { cancel(); return nil }}, d.closers...)
 	if id.Node == "" {
@@ -242,36 +251,34 @@ func (d *daemon) observe(_ time.Time, event engine.Event, step engine.Step) {
 // engineOf is the driver as the API wants it.
 type engineOf struct{ *daemon }
 
-// Call makes a call and waits for its answer.
+// Call makes a call and waits for its answer. What founds a swarm, or joins one,
+// says where this node is to listen, which the engine has no use for.
 func (e engineOf) Call(ctx context.Context, call control.Call) (control.Answer, error) {
+	var failed *control.Failed
+	switch c := call.(type) {
+	case control.SwarmInit:
+		if _, bad := control.CheckInit(c); !bad {
+			failed = e.membership.offer(c.ListenAddr, c.Spec.CAConfig.NodeCertExpiry, true)
+			defer e.membership.withdraw()
+		}
+	case control.SwarmJoin:
+		if _, bad := control.CheckJoin(c); !bad {
+			failed = e.membership.offer(c.ListenAddr, 0, false) // a worker needs no port
+			defer e.membership.withdraw()
+		}
+	}
+	if failed != nil {
+		return *failed, nil
+	}
 	return e.driver.Call(ctx, call)
 }
 
 // Subscribe returns the swarm's events from now on.
 func (e engineOf) Subscribe(ctx context.Context) <-chan []control.Event { return e.feed.Subscribe(ctx) }
 
-// nobody is a swarm of one: there is no other node to speak to.
-type nobody struct{ driver *real.Driver }
-
-// Send loses the message.
-func (nobody) Send(state.NodeID, wire.Message) {}
-
-// Reach remembers nothing: the only manager is this one.
-func (nobody) Reach([]wire.Manager) {}
-
-// Join says that this build joins nobody.
-func (p nobody) Join(engine.Join) {
-	go p.driver.Post(engine.Joined{Err: errors.New("this daemon cannot reach other nodes")})
-}
-
-// ChangeRole says that nobody certifies another role.
-func (p nobody) ChangeRole(engine.ChangeRole) {
-	go p.driver.Post(engine.RoleChanged{Err: errors.New("this daemon cannot reach other nodes")})
-}
-
-// Forward says that nobody was reached.
-func (p nobody) Forward(f engine.Forward) {
-	go p.driver.Post(engine.ForwardReturned{Request: f.Request, Answer: control.Failed{
-		Kind: control.Unavailable, Message: "the manager that leads cannot be reached",
-	}})
+// peerPort is the other nodes as the driver wants them: what goes to them, and what
+// changes this node's place among them.
+type peerPort struct {
+	*peers
+	*membership
 }

@@ -19,8 +19,8 @@ import (
 const ordersMax = 16
 
 // A membership is what makes this host a member of a swarm, on disk and running:
-// its identity and its log. The identity is written last and removed first, so
-// that whoever has one has a whole log.
+// its identity, its certificate, and as a manager its log. The identity is written
+// last and removed first, so that whoever has one has the rest.
 //
 // Orders are carried out one after another on a goroutine of their own: closing
 // a log waits for the engine to take what the log still has to say.
@@ -28,16 +28,20 @@ type membership struct {
 	dir    string
 	config consensus.Config // without what depends on the identity
 	log    *slog.Logger
+	peers  *peers
 	orders chan func() error
 	work   sync.WaitGroup
+	ctx    context.Context //nolint:containedctx // of start: orders are given up when it ends
 
-	mu      sync.Mutex
-	current *consensus.Log
-	storage *disk.Storage
+	mu        sync.Mutex
+	current   *consensus.Log
+	storage   *disk.Storage
+	transport *consensus.Transport
+	wish      *wish // of the API call that founds or joins a swarm now
 }
 
-func newMembership(dir string, config consensus.Config) *membership {
-	return &membership{dir: dir, config: config, log: config.Logger, orders: make(chan func() error, ordersMax)}
+func newMembership(dir string, config consensus.Config, p *peers) *membership {
+	return &membership{dir: dir, config: config, log: config.Logger, peers: p, orders: make(chan func() error, ordersMax)}
 }
 
 // identity returns the identity on disk, the zero one if there is none.
@@ -46,8 +50,11 @@ func (m *membership) identity() (engine.Identity, error) {
 	return engine.Identity(id), err
 }
 
-// open runs the log of the identity on disk.
+// open runs the log of the identity on disk, if it is a manager's.
 func (m *membership) open(id engine.Identity) error {
+	if !id.Manager {
+		return nil
+	}
 	storage, err := m.openStorage()
 	if err != nil {
 		return err
@@ -57,6 +64,7 @@ func (m *membership) open(id engine.Identity) error {
 
 // start carries out orders until ctx ends, and then closes the log.
 func (m *membership) start(ctx context.Context) {
+	m.ctx = ctx
 	m.work.Go(func() {
 		for {
 			select {
@@ -80,7 +88,14 @@ func (m *membership) wait() { m.work.Wait() }
 // Bootstrap makes the log of a new swarm and runs it.
 func (m *membership) Bootstrap(f engine.Bootstrap) {
 	m.orders <- func() error {
-		id := f.Identity
+		id, wish := f.Identity, m.takeWish()
+		credentials, err := found(f, wish.expiry)
+		if err != nil {
+			return err
+		}
+		if err := credentials.Save(m.peers.certificates()); err != nil {
+			return err
+		}
 		storage, err := m.openStorage()
 		if err != nil {
 			return err
@@ -95,24 +110,21 @@ func (m *membership) Bootstrap(f engine.Bootstrap) {
 		if err := disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id)); err != nil {
 			return err
 		}
+		m.become(id, credentials, wish)
 		return m.run(id, storage)
 	}
 }
 
-// Leave forgets the log and the identity.
+// Leave forgets the log, the certificate and the identity.
 func (m *membership) Leave() {
 	m.orders <- func() error {
 		if err := disk.RemoveIdentity(disk.OS{}, m.dir); err != nil {
 			return err
 		}
-		if err := m.close(); err != nil {
+		if err := m.clear(); err != nil {
 			return err
 		}
-		storage, err := m.openStorage()
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(storage.Clear(), storage.Close()); err != nil {
+		if err := m.peers.forget(); err != nil {
 			return err
 		}
 		m.config.Post(engine.Left{})
@@ -160,25 +172,40 @@ func (m *membership) configOf(id engine.Identity, storage *disk.Storage) consens
 }
 
 func (m *membership) run(id engine.Identity, storage *disk.Storage) error {
-	log, err := consensus.Open(m.configOf(id, storage))
+	config := m.configOf(id, storage)
+	transport := consensus.NewTransport(m.peers.Raft(), m.log)
+	config.Transport, config.Address = transport, m.peers.Address
+	log, err := consensus.Open(config)
 	if err != nil {
-		return errors.Join(err, storage.Close())
+		return errors.Join(err, storage.Close(), transport.Close())
 	}
 	m.mu.Lock()
-	m.current, m.storage = log, storage
+	m.current, m.storage, m.transport = log, storage, transport
 	m.mu.Unlock()
 	return nil
 }
 
+// clear closes the log and empties its place.
+func (m *membership) clear() error {
+	if err := m.close(); err != nil {
+		return err
+	}
+	storage, err := m.openStorage()
+	if err != nil {
+		return err
+	}
+	return errors.Join(storage.Clear(), storage.Close())
+}
+
 func (m *membership) close() error {
 	m.mu.Lock()
-	log, storage := m.current, m.storage
-	m.current, m.storage = nil, nil
+	log, storage, transport := m.current, m.storage, m.transport
+	m.current, m.storage, m.transport = nil, nil, nil
 	m.mu.Unlock()
 	if log == nil {
 		return nil
 	}
-	if err := errors.Join(log.Close(), storage.Close()); err != nil {
+	if err := errors.Join(log.Close(), storage.Close(), transport.Close()); err != nil {
 		return fmt.Errorf("close the log: %w", err)
 	}
 	return nil

@@ -1,0 +1,375 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
+	"github.com/swarmd/swarmd/real"
+	"github.com/swarmd/swarmd/real/ca"
+	"github.com/swarmd/swarmd/real/peer"
+)
+
+// How long this node waits for others.
+const (
+	forwardPatience = 10 * time.Second      // for the leader to answer a call
+	linkPatience    = 3 * time.Second       // for a link to a leader that has just been elected
+	linkLookPeriod  = 50 * time.Millisecond // between looks for it
+	listenPeriod    = time.Second           // between tries to listen where somebody else does
+	renewRetry      = 30 * time.Second      // before a renewal that failed is tried again
+	recheckPeriod   = time.Hour             // between looks at the certificate's age: clocks are set
+	forwardsMax     = 4096                  // calls that wait for the leader
+	listenDefault   = "0.0.0.0:2377"        // Docker's
+)
+
+// What callers are told, in the form of Docker's texts.
+const (
+	textNoLink   = `rpc error: code = Unavailable desc = the manager that leads cannot be reached: nothing was changed; try again`
+	textLost     = `rpc error: code = Unknown desc = the leader did not answer; the change may or may not take effect: look before you repeat it`
+	textNoMember = `this node is not a manager of the swarm any more: it was demoted or removed`
+)
+
+// Peers are the connections to other nodes, with this node's certificate, and with
+// what it remembers of the managers.
+type peers struct {
+	*peer.Peers
+	dir     string // of certificates and of what is remembered
+	driver  *real.Driver
+	log     *slog.Logger
+	streams func(ctx context.Context, request []byte, stream net.Conn) error
+
+	ctx      context.Context //nolint:containedctx // ends with close; the work below comes from it
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	forwards chan struct{}
+	renewed  chan struct{} // the certificate is another
+	unsaved  chan struct{} // what is remembered is
+	obtains  sync.Mutex    // one certificate is asked for at a time
+
+	mu          sync.Mutex
+	identity    engine.Identity
+	credentials *ca.Credentials // nil while the node is in no swarm
+	remembered  remembered
+}
+
+func newPeers(dataDir string, driver *real.Driver, log *slog.Logger) *peers {
+	p := &peers{
+		dir: filepath.Join(dataDir, "swarm"), driver: driver, log: log, forwards: make(chan struct{}, forwardsMax),
+		renewed: make(chan struct{}, 1), unsaved: make(chan struct{}, 1),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.Peers = peer.New(peer.Config{
+		Certificate: p.certificate, Verify: p.verify, Called: p.called, Certify: p.certify, Logger: log,
+		Received: func(from state.NodeID, m wire.Message) { driver.Post(engine.Received{From: from, Message: m}) },
+		Stream: func(ctx context.Context, _ peer.Party, request []byte, stream net.Conn) error {
+			return p.streams(ctx, request, stream)
+		},
+	})
+	return p
+}
+
+// certificates is the directory of the node's certificate, as Docker names it.
+func (p *peers) certificates() string { return filepath.Join(p.dir, "certificates") }
+
+// start goes on with the membership that is on disk, if there is one, and returns
+// the managers that are remembered.
+func (p *peers) start(id engine.Identity) ([]wire.Manager, error) {
+	p.work.Go(p.keepCertificate)
+	p.work.Go(p.keepRemembered)
+	if id.Node == "" {
+		return nil, nil
+	}
+	credentials, err := ca.Load(p.certificates())
+	if err != nil {
+		return nil, err
+	}
+	if credentials != nil && credentials.Node != id.Node {
+		return nil, fmt.Errorf("%s has the certificate of node %s, and this is node %s", p.certificates(), credentials.Node, id.Node)
+	}
+	known, err := loadRemembered(p.dir)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.remembered = known
+	p.mu.Unlock()
+	p.install(id, credentials)
+	if id.Manager {
+		p.listen(nil)
+	}
+	p.Peers.Reach(id.Node, known.Managers)
+	return known.Managers, nil
+}
+
+// close ends all connections.
+func (p *peers) close() error {
+	p.cancel()
+	p.Close()
+	p.work.Wait()
+	return nil
+}
+
+// install makes the identity and the certificate those that the node has.
+func (p *peers) install(id engine.Identity, c *ca.Credentials) {
+	p.mu.Lock()
+	p.identity, p.credentials = id, c
+	p.mu.Unlock()
+	select {
+	case p.renewed <- struct{}{}:
+	default: // it is to be looked at already
+	}
+}
+
+func (p *peers) current() (engine.Identity, *ca.Credentials) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.identity, p.credentials
+}
+
+// listen serves the swarm's port: with the listener given, or with one of its own,
+// as soon as that can be had.
+func (p *peers) listen(listener net.Listener) {
+	p.mu.Lock()
+	addr := p.remembered.Listen
+	p.mu.Unlock()
+	if addr == "" {
+		addr = listenDefault
+	}
+	if listener == nil {
+		var err error
+		if listener, err = net.Listen("tcp", addr); err != nil {
+			p.log.Error("the swarm's port cannot be served yet: other nodes do not reach this one", "listen", addr, "error", err)
+			p.work.Go(func() { p.listenLater(addr) })
+			return
+		}
+	}
+	p.Serve(listener)
+}
+
+func (p *peers) listenLater(addr string) {
+	again := time.NewTicker(listenPeriod)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-p.ctx.Done():
+			return
+		}
+		if id, _ := p.current(); !id.Manager {
+			return
+		}
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			p.log.Info("the swarm's port is served", "listen", addr)
+			p.Serve(listener)
+			return
+		}
+	}
+}
+
+// forget ends the node's membership as far as others are concerned, durably.
+func (p *peers) forget() error {
+	p.Forget()
+	p.install(engine.Identity{}, nil)
+	p.mu.Lock()
+	p.remembered = remembered{}
+	p.mu.Unlock()
+	return errors.Join(ca.Remove(p.certificates()), removeRemembered(p.dir))
+}
+
+func (p *peers) certificate() (*tls.Certificate, error) {
+	if _, c := p.current(); c != nil {
+		return &c.TLS, nil
+	}
+	return nil, errors.New("this node has no certificate of a swarm")
+}
+
+func (p *peers) verify(chain []*x509.Certificate) (peer.Party, error) {
+	_, c := p.current()
+	if c == nil {
+		return peer.Party{}, errors.New("this node has no certificate of a swarm")
+	}
+	subject, err := c.Verify(chain, time.Now())
+	if err != nil {
+		return peer.Party{}, err
+	}
+	return peer.Party{Node: subject.Node, Cluster: subject.Cluster, Manager: subject.Manager, Expires: chain[0].NotAfter}, nil
+}
+
+// Reach keeps in touch with the managers, and remembers them.
+func (p *peers) Reach(managers []wire.Manager) {
+	p.mu.Lock()
+	self := p.identity.Node
+	p.remembered.Managers = slices.Clone(managers)
+	p.mu.Unlock()
+	p.Peers.Reach(self, managers)
+	select {
+	case p.unsaved <- struct{}{}:
+	default: // it is to be saved already
+	}
+}
+
+// Forward passes a call on to the leader.
+func (p *peers) Forward(f engine.Forward) {
+	answered := func(a control.Answer) { p.driver.Post(engine.ForwardReturned{Request: f.Request, Answer: a}) }
+	select {
+	case p.forwards <- struct{}{}:
+	default:
+		p.work.Go(func() { answered(control.Failed{Kind: control.Unavailable, Message: textNoLink}) })
+		return
+	}
+	p.work.Go(func() {
+		defer func() { <-p.forwards }()
+		ctx, cancel := context.WithTimeout(p.ctx, forwardPatience)
+		defer cancel()
+		answer, err := p.pass(ctx, f)
+		switch {
+		case errors.Is(err, peer.ErrUnlinked):
+			answer = control.Failed{Kind: control.Unavailable, Message: textNoLink}
+		case errors.Is(err, peer.ErrLost):
+			answer = control.Failed{Kind: control.Internal, Message: textLost}
+		case err != nil:
+			answer = control.Failed{Kind: control.Internal, Message: err.Error()}
+		}
+		answered(answer)
+	})
+}
+
+// pass makes a call on the leader; a link to it may still be under way.
+func (p *peers) pass(ctx context.Context, f engine.Forward) (control.Answer, error) {
+	look := time.NewTicker(linkLookPeriod)
+	defer look.Stop()
+	until := time.Now().Add(linkPatience)
+	for {
+		answer, err := p.Call(ctx, f.To, f.Call)
+		if !errors.Is(err, peer.ErrUnlinked) || time.Now().After(until) {
+			return answer, err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// called makes a call for another manager, if it still is one: its certificate may
+// be older than the swarm's opinion of it.
+func (p *peers) called(ctx context.Context, from peer.Party, call control.Call) control.Answer {
+	switch call.(type) {
+	case control.SwarmInit, control.SwarmJoin, control.SwarmLeave, control.Info:
+		return control.Failed{Kind: control.Forbidden, Message: fmt.Sprintf("%T is for the node itself: it is not passed on", call)}
+	}
+	trusted := true
+	err := p.driver.Ask(func(n *engine.Node) {
+		d := n.Store().Draft()
+		if d.Cluster() == nil {
+			return // this manager is not up to date, and so does not lead
+		}
+		node := d.Node(from.Node)
+		trusted = node != nil && (node.Manager || node.Spec.Role == swarm.NodeRoleManager)
+	})
+	if err == nil && !trusted {
+		return control.Failed{Kind: control.Forbidden, Message: textNoMember}
+	}
+	var answer control.Answer
+	if err == nil {
+		answer, err = p.driver.CallForwarded(ctx, call)
+	}
+	if err != nil {
+		return control.Failed{Kind: control.Internal, Message: textLost}
+	}
+	return answer
+}
+
+// certify has the swarm admit who asks for a certificate, and signs one.
+func (p *peers) certify(ctx context.Context, r peer.Request) (peer.Certified, *control.Failed) {
+	refused := func(kind control.Kind, err error) (peer.Certified, *control.Failed) {
+		return peer.Certified{}, &control.Failed{Kind: kind, Message: err.Error()}
+	}
+	key, err := ca.KeyDigest(r.Signing)
+	if err != nil {
+		return refused(control.Invalid, err)
+	}
+	var call control.Call = control.NodeJoin{Secret: r.Secret, Key: key, Addr: r.Addr, Availability: r.Availability}
+	if r.Node != "" {
+		call = control.NodeRenew{Node: r.Node, Key: key}
+	}
+	answer, err := p.driver.Call(ctx, call)
+	if err != nil {
+		return refused(control.Unavailable, err)
+	}
+	switch a := answer.(type) {
+	case control.Failed:
+		return peer.Certified{}, &a
+	case control.Admitted:
+		cert, err := ca.Sign(r.Signing, ca.Subject{Node: a.Node, Cluster: a.Cluster, Manager: a.Manager}, a.Expiry, a.RootCert, a.RootKey, time.Now())
+		if err != nil {
+			return refused(control.Internal, err)
+		}
+		given := peer.Certified{Node: a.Node, Cluster: a.Cluster, Manager: a.Manager, Certificate: cert, Root: a.RootCert}
+		for _, m := range a.Managers {
+			given.Managers = append(given.Managers, wire.Manager{ID: m.Node, Addr: m.Addr})
+		}
+		return given, nil
+	default:
+		return refused(control.Internal, fmt.Errorf("%T was answered with %T", call, answer))
+	}
+}
+
+// obtain gets a certificate for the node as the swarm sees it by now: by way of
+// this very node if it manages, or of any other manager.
+func (p *peers) obtain(ctx context.Context) (*ca.Credentials, error) {
+	id, c := p.current()
+	var key []byte
+	var err error
+	if c != nil {
+		key = c.Key
+	} else if key, err = ca.NewKey(); err != nil {
+		return nil, err
+	}
+	signing, err := ca.NewRequest(key)
+	if err != nil {
+		return nil, err
+	}
+	request := peer.Request{Node: id.Node, Signing: signing}
+	if id.Manager {
+		given, failed := p.certify(ctx, request)
+		if failed == nil {
+			return ca.NewCredentials(given.Certificate, key, given.Root)
+		}
+		err = &peer.RefusedError{Failed: *failed}
+	}
+	p.mu.Lock()
+	managers := slices.Clone(p.remembered.Managers)
+	p.mu.Unlock()
+	rand.Shuffle(len(managers), func(i, j int) { managers[i], managers[j] = managers[j], managers[i] })
+	for _, m := range managers {
+		if m.ID == id.Node || c == nil {
+			continue
+		}
+		given, failed := p.Renew(ctx, m, request)
+		if failed == nil {
+			return ca.NewCredentials(given.Certificate, key, given.Root)
+		}
+		err = errors.Join(err, fmt.Errorf("manager %s: %w", m.ID, failed))
+	}
+	if err == nil {
+		err = errors.New("no manager is known that could certify this node")
+	}
+	return nil, err
+}
