@@ -58,7 +58,7 @@ func (s streamsOf) serve(ctx context.Context, request []byte, stream net.Conn) e
 	defer beside.Wait()
 	defer stream.Close() //nolint:errcheck // everything has been said
 	defer cancel()
-	w := &logWriter{stream: stream}
+	w := &logSender{stream: stream}
 	beside.Go(func() { // the manager says nothing: what can be read is that it has gone
 		_, _ = io.Copy(io.Discard, stream)
 		cancel()
@@ -77,13 +77,13 @@ func (s streamsOf) serve(ctx context.Context, request []byte, stream net.Conn) e
 	return w.write(end)
 }
 
-// A logWriter writes frames from several goroutines.
-type logWriter struct {
+// A logSender writes frames from several goroutines.
+type logSender struct {
 	mu     sync.Mutex
 	stream net.Conn
 }
 
-func (w *logWriter) write(f logFrame) error {
+func (w *logSender) write(f logFrame) error {
 	body, err := json.Marshal(f)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (w *logWriter) write(f logFrame) error {
 	return w.raw(body)
 }
 
-func (w *logWriter) raw(body []byte) error {
+func (w *logSender) raw(body []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.stream.SetWriteDeadline(time.Now().Add(logWritePeriod)); err != nil {
@@ -102,7 +102,7 @@ func (w *logWriter) raw(body []byte) error {
 }
 
 // live says now and then that the node is there.
-func (w *logWriter) live(ctx context.Context) {
+func (w *logSender) live(ctx context.Context) {
 	alive := time.NewTicker(logAlivePeriod)
 	defer alive.Stop()
 	for {
