@@ -222,6 +222,11 @@ func (c *cluster) loseWorker(a, b, w *lab.Host) {
 	if n := c.where(b)["swarm-02"]; n != 0 {
 		t.Errorf("%d tasks are to run on a host that is down", n)
 	}
+	began := time.Now()
+	c.refused(b, "is not available", "service", "logs", "web")
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("logs of a host that is down took %v", took)
+	}
 	t.Log("it comes back, and what it ran meanwhile is stopped")
 	c.cut(w, false)
 	c.restart(w)

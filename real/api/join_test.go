@@ -62,6 +62,9 @@ func TestJoin(t *testing.T) {
 		body: `{"ListenAddr":"0.0.0.0:3000","RemoteAddrs":["127.0.0.1:2377"]}`,
 		want: control.SwarmJoin{ListenAddr: "0.0.0.0:3000", AdvertiseAddr: "127.0.0.1:3000", RemoteAddrs: []string{"127.0.0.1:2377"}},
 	}, {
+		name: "another data path", interfaces: []string{"10.0.0.1"}, status: 501, body: `{"DataPathAddr":"10.0.0.7","RemoteAddrs":["a:1"]}`,
+		text: "a data path address other than the advertised one: not served yet; leave --data-path-addr out",
+	}, {
 		name: "nobody to ask", interfaces: []string{"10.0.0.1"}, status: 400, body: `{}`, text: "at least 1 RemoteAddr is required to join",
 	}, {
 		name: "no address", interfaces: []string{"10.0.0.1"}, status: 400, body: `{"RemoteAddrs":["a:b:c"]}`, text: `invalid remoteAddr "a:b:c": it must be a host name or an IP address (with optional port number)`,

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -83,6 +84,9 @@ func (s *Server) joinSwarm(w http.ResponseWriter, r *http.Request) error {
 	addresses, err := resolveJoining(s.interfaces, request.ListenAddr, request.AdvertiseAddr, request.DataPathAddr, remotes)
 	if err != nil {
 		return err
+	}
+	if advertised, _, err := net.SplitHostPort(addresses.advertise); err == nil && addresses.dataPath != "" && addresses.dataPath != advertised {
+		return fail(http.StatusNotImplemented, "a data path address other than the advertised one: not served yet; leave --data-path-addr out")
 	}
 	_, err = call[control.Done](r.Context(), s.engine, control.SwarmJoin{
 		ListenAddr:    addresses.listen,
