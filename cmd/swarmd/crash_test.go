@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/swarm"
 	"golang.org/x/sys/unix"
 
 	"github.com/swarmd/swarmd/real/lab"
@@ -21,7 +25,7 @@ import (
 
 const (
 	crashRounds  = 4
-	crashClients = 2
+	crashClients = 8
 	patience     = 60 * time.Second
 	pollPeriod   = 50 * time.Millisecond
 )
@@ -35,7 +39,8 @@ func TestCrash(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	draw := rand.New(rand.NewPCG(seed, 0))
-	acknowledged := make(map[string]int) // service → the value it was last given
+	// Service → the value it was last given, acknowledged or not.
+	acknowledged, attempted := make(map[string]int), make(map[string]int)
 	for round := range crashRounds {
 		clients := c.startClients(round)
 		<-clients.first                                                       // there is something to lose
@@ -44,11 +49,10 @@ func TestCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		clients.wait()
-		for name, value := range clients.acknowledged {
-			acknowledged[name] = value
-		}
+		maps.Copy(acknowledged, clients.acknowledged)
+		maps.Copy(attempted, clients.attempted)
 		c.start(t)
-		c.expectServices(t, acknowledged, clients.attempted)
+		c.expectServices(t, acknowledged, attempted)
 		c.expectContainers(t, before)
 	}
 	t.Logf("%d services acknowledged over %d crashes", len(acknowledged), crashRounds)
@@ -72,7 +76,7 @@ func TestRestart(t *testing.T) {
 	if err := c.host.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	victim := slices.Min(ids(before))
+	victim := slices.Min(slices.Collect(maps.Keys(before)))
 	if err := unix.Kill(before[victim], unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +109,7 @@ func TestRestart(t *testing.T) {
 type crashed struct {
 	programs *programs
 	host     *lab.Host
+	client   *http.Client
 }
 
 func newCrashed(t *testing.T) *crashed {
@@ -113,6 +118,7 @@ func newCrashed(t *testing.T) *crashed {
 	if c.host == nil {
 		t.FailNow()
 	}
+	c.client = c.host.Client()
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := os.ReadFile(c.host.LogFile())
@@ -123,7 +129,7 @@ func newCrashed(t *testing.T) *crashed {
 		}
 	})
 	c.docker(t, "swarm", "init", "--advertise-addr", c.host.Addr)
-	c.docker(t, "service", "create", "--no-resolve-image", "--quiet", "--update-monitor", "1ms", "--restart-delay", "100ms", "--replicas", "3", "--name", "steady", "busybox", "sleep", "100000")
+	c.docker(t, "service", "create", "--no-resolve-image", "--quiet", "--update-monitor", "1ms", "--restart-delay", "100ms", "--replicas", "3", "--stop-grace-period", "1s", "--name", "steady", "busybox", "sleep", "100000")
 	c.await(t, "the service runs", func() bool { return len(c.containers(t)) == 3 })
 	return c
 }
@@ -143,10 +149,7 @@ func (c *crashed) start(t *testing.T) {
 	if err := c.host.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.await(t, "the swarm answers", func() bool {
-		_, err := c.programs.docker(c.host, "service", "ls")
-		return err == nil
-	})
+	c.await(t, "the swarm answers", func() bool { return c.request(http.MethodGet, "/services", nil, nil) == nil })
 }
 
 // await waits for something of the real world.
@@ -172,14 +175,6 @@ func (c *crashed) containers(t *testing.T) map[string]int {
 		found[id] = pid
 	}
 	return found
-}
-
-func ids(containers map[string]int) []string {
-	var list []string
-	for id := range containers {
-		list = append(list, id)
-	}
-	return list
 }
 
 // expectContainers fails if a container is gone, or is another process.
@@ -210,17 +205,14 @@ func (c *crashed) expectImages(t *testing.T) {
 // was acknowledged. What was attempted may or may not have happened.
 func (c *crashed) expectServices(t *testing.T, acknowledged, attempted map[string]int) {
 	t.Helper()
+	var services []swarm.Service
+	if err := c.request(http.MethodGet, "/services", nil, &services); err != nil {
+		t.Fatal(err)
+	}
 	values := make(map[string]int)
-	names := strings.Fields(c.docker(t, "service", "ls", "--filter", "name=s-", "--format", "{{.Name}}"))
-	if len(names) > 0 {
-		list := c.docker(t, append([]string{"service", "inspect", "--format", `{{.Spec.Name}} {{index .Spec.Labels "value"}}`}, names...)...)
-		for line := range strings.Lines(list) {
-			var name string
-			var value int
-			if _, err := fmt.Sscan(line, &name, &value); err != nil {
-				t.Fatalf("%q: %v", line, err)
-			}
-			values[name] = value
+	for _, v := range services {
+		if value, err := strconv.Atoi(v.Spec.Labels["value"]); err == nil {
+			values[v.Spec.Name] = value
 		}
 	}
 	for name, value := range acknowledged {
@@ -274,23 +266,17 @@ func (c *crashed) startClients(round int) *clients {
 
 func (all *clients) wait() { all.work.Wait() }
 
-// run goes on until a command fails. No container is made of these services: it
+// run goes on until a request fails. No container is made of these services: it
 // is the swarm's state that is looked at.
 func (all *clients) run(c *crashed, prefix string) {
+	defer all.once.Do(func() { close(all.first) })
 	for n := 0; ; n++ {
 		name := fmt.Sprintf("%s-%d", prefix, n)
 		for value := range 2 {
 			all.mu.Lock()
 			all.attempted[name] = value
 			all.mu.Unlock()
-			label := fmt.Sprintf("value=%d", value)
-			args := []string{"service", "create", "--no-resolve-image", "--detach", "--replicas", "0", "--label", label, "--name", name, "busybox"}
-			if value > 0 {
-				args = []string{"service", "update", "--detach", "--label-add", label, name}
-			}
-			command := c.host.Command(context.Background(), filepath.Join(c.programs.cli, "docker"), args...)
-			if command.Run() != nil {
-				all.once.Do(func() { close(all.first) })
+			if c.give(name, value) != nil {
 				return
 			}
 			all.mu.Lock()
@@ -299,4 +285,46 @@ func (all *clients) run(c *crashed, prefix string) {
 			all.once.Do(func() { close(all.first) })
 		}
 	}
+}
+
+// give creates the service with value 0, and gives it the others.
+func (c *crashed) give(name string, value int) error {
+	replicas := uint64(0)
+	spec := swarm.ServiceSpec{
+		Annotations:  swarm.Annotations{Name: name, Labels: map[string]string{"value": strconv.Itoa(value)}},
+		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "busybox"}},
+		Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &replicas}},
+	}
+	if value == 0 {
+		return c.request(http.MethodPost, "/services/create", spec, nil)
+	}
+	var service swarm.Service
+	if err := c.request(http.MethodGet, "/services/"+name, nil, &service); err != nil {
+		return err
+	}
+	return c.request(http.MethodPost, fmt.Sprintf("/services/%s/update?version=%d", service.ID, service.Version.Index), spec, nil)
+}
+
+func (c *crashed) request(method, path string, body, answer any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(context.Background(), method, "http://daemon"+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := c.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read only
+	if response.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s %s: %s", method, path, response.Status)
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.NewDecoder(response.Body).Decode(answer)
 }
