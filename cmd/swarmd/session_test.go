@@ -117,6 +117,7 @@ func patterns(version string) []pattern {
 		{`: Invalid filter '`, ": invalid filter '"}, // Docker changed its mind; swarmd says what the newer one says
 		{`"Invalid filter '`, `"invalid filter '`},
 		{`"invalid JSON: `, `"`},
+		{`swarmctl swarm join`, "docker swarm join"},
 		{`(?m)[ \t]+$`, ""},
 	}
 	if version != "" {

@@ -78,6 +78,7 @@ func run(ctx context.Context, o options) (err error) {
 		defer s.remove()
 		swarms = append(swarms, s)
 	}
+	defer report.print(os.Stdout) // what there is, if a measure fails
 	for _, m := range measures() {
 		if !strings.Contains(m.name, o.only) {
 			continue
@@ -104,6 +105,5 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		report.add(s.host.Daemon, values)
 	}
-	report.print(os.Stdout)
 	return nil
 }

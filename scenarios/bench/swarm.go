@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	dockerswarm "github.com/moby/moby/api/types/swarm"
@@ -131,14 +132,21 @@ func (s *swarm) service(ctx context.Context, name string) (dockerswarm.Service, 
 	return v, err
 }
 
-// update changes a service.
+// update changes a service. Dockerd counts up a service's version by itself, as
+// its tasks start: then it is asked again, as a person would.
 func (s *swarm) update(ctx context.Context, name string, change func(*dockerswarm.ServiceSpec)) error {
-	v, err := s.service(ctx, name)
-	if err != nil {
-		return err
-	}
-	change(&v.Spec)
-	return s.post(ctx, fmt.Sprintf("/services/%s/update?version=%d", v.ID, v.Version.Index), v.Spec, nil)
+	return until(ctx, func() (bool, error) {
+		v, err := s.service(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		change(&v.Spec)
+		err = s.post(ctx, fmt.Sprintf("/services/%s/update?version=%d", v.ID, v.Version.Index), v.Spec, nil)
+		if err != nil && strings.Contains(err.Error(), "update out of sequence") {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }
 
 // running counts the tasks of a service that run and are meant to; those of its
