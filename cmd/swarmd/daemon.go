@@ -266,6 +266,7 @@ func (e engineOf) Call(ctx context.Context, call control.Call) (control.Answer, 
 			failed = e.membership.offer(c.ListenAddr, 0, false) // a worker needs no port
 			defer e.membership.withdraw()
 		}
+	default:
 	}
 	if failed != nil {
 		return *failed, nil

@@ -273,6 +273,7 @@ func (p *peers) called(ctx context.Context, from peer.Party, call control.Call) 
 	switch call.(type) {
 	case control.SwarmInit, control.SwarmJoin, control.SwarmLeave, control.Info:
 		return control.Failed{Kind: control.Forbidden, Message: fmt.Sprintf("%T is for the node itself: it is not passed on", call)}
+	default:
 	}
 	trusted := true
 	err := p.driver.Ask(func(n *engine.Node) {

@@ -84,16 +84,27 @@ func (p *peers) keepRemembered() {
 		case <-p.ctx.Done():
 			return
 		}
-		p.mu.Lock()
-		err := error(nil)
-		if p.identity.Node != "" { // else it was forgotten meanwhile
-			err = p.remembered.save(p.dir)
-		}
-		p.mu.Unlock()
+		err := p.saveRemembered()
 		if err != nil {
 			p.log.Error("the managers could not be remembered", "error", err)
 		}
 	}
+}
+
+// saveRemembered saves what is remembered now, and takes it back if the node has
+// left its swarm meanwhile.
+func (p *peers) saveRemembered() error {
+	p.mu.Lock()
+	known, member := p.remembered, p.identity.Node != ""
+	p.mu.Unlock()
+	if !member {
+		return nil
+	}
+	err := known.save(p.dir)
+	if id, _ := p.current(); id.Node == "" {
+		err = errors.Join(err, removeRemembered(p.dir))
+	}
+	return err
 }
 
 // keepCertificate renews the node's certificate when a good part of its life has
