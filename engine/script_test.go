@@ -163,8 +163,10 @@ func (s script) receive(t *testing.T, d *datadriven.TestData, words []string) {
 		m := wire.Report{Session: session}
 		for _, w := range words[2:] {
 			name, what, _ := strings.Cut(w, "=")
-			m.Statuses = append(m.Statuses, wire.Status{Task: state.TaskID(s.Names.ID(name)),
-				Status: state.TaskStatus{State: taskState(t, what), At: state.Wall(s.Now.UnixNano())}})
+			m.Statuses = append(m.Statuses, wire.Status{
+				Task:   state.TaskID(s.Names.ID(name)),
+				Status: state.TaskStatus{State: taskState(t, what), At: state.Wall(s.Now.UnixNano())},
+			})
 		}
 		s.Receive(from, m)
 	default:

@@ -75,7 +75,7 @@ func files(t *testing.T, command func(t *testing.T, server *world, args []string
 	datadriven.Walk(t, "testdata/docker", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var answer strings.Builder
-			for _, line := range strings.Split(d.Input, "\n") {
+			for line := range strings.SplitSeq(d.Input, "\n") {
 				args, err := request.SplitWords(line)
 				if err != nil {
 					t.Fatalf("%s: %v", d.Pos, err)
@@ -106,7 +106,7 @@ func show(answer *strings.Builder, mark, text string) {
 	if text == "" {
 		return
 	}
-	for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		answer.WriteString(strings.TrimRight(mark+line, " ") + "\n")
 	}
 }

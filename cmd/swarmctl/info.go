@@ -95,7 +95,7 @@ func (p *page) security(encoded []string) {
 	p.lineIf(len(encoded) > 0, " Security Options:")
 	for _, option := range encoded {
 		name, profile := option, ""
-		for _, pair := range strings.Split(option, ",") {
+		for pair := range strings.SplitSeq(option, ",") {
 			key, value, ok := strings.Cut(pair, "=")
 			switch {
 			case ok && key == "name":

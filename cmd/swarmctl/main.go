@@ -53,8 +53,7 @@ func run(ctx context.Context, args []string, s session) int {
 	if text != "" {
 		_, _ = fmt.Fprintln(s.errs, text)
 	}
-	var exit exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[exitError](err); ok {
 		return exit.code
 	}
 	return 1

@@ -46,8 +46,14 @@ func (s *session) nodeRef(ctx context.Context, name string) (string, error) {
 func newNodeList(s *session) *cobra.Command {
 	l := &listing{
 		columns: []column{
-			{"ID", "ID"}, {"Self", ""}, {"Hostname", "HOSTNAME"}, {"Status", "STATUS"}, {"Availability", "AVAILABILITY"},
-			{"ManagerStatus", "MANAGER STATUS"}, {"EngineVersion", "ENGINE VERSION"}, {"TLSStatus", "TLS STATUS"},
+			{"ID", "ID"},
+			{"Self", ""},
+			{"Hostname", "HOSTNAME"},
+			{"Status", "STATUS"},
+			{"Availability", "AVAILABILITY"},
+			{"ManagerStatus", "MANAGER STATUS"},
+			{"EngineVersion", "ENGINE VERSION"},
+			{"TLSStatus", "TLS STATUS"},
 		},
 		shown: "table {{.ID}} {{if .Self}}*{{else}} {{ end }}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.EngineVersion}}",
 	}

@@ -200,7 +200,7 @@ func (l *logLines) Write(line []byte) (int, error) {
 // parseDetails reads key=value pairs, escaped as in URLs.
 func parseDetails(text string) (map[string]string, error) {
 	details := map[string]string{}
-	for _, pair := range strings.Split(text, ",") {
+	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok {
 			return nil, fmt.Errorf("invalid details format")

@@ -21,8 +21,15 @@ func newContainerStats(s *session) *cobra.Command {
 	var all, once bool
 	l := &listing{
 		columns: []column{
-			{"Container", "CONTAINER"}, {"ID", "CONTAINER ID"}, {"Name", "NAME"}, {"CPUPerc", "CPU %"}, {"MemUsage", "MEM USAGE / LIMIT"},
-			{"MemPerc", "MEM %"}, {"NetIO", "NET I/O"}, {"BlockIO", "BLOCK I/O"}, {"PIDs", "PIDS"},
+			{"Container", "CONTAINER"},
+			{"ID", "CONTAINER ID"},
+			{"Name", "NAME"},
+			{"CPUPerc", "CPU %"},
+			{"MemUsage", "MEM USAGE / LIMIT"},
+			{"MemPerc", "MEM %"},
+			{"NetIO", "NET I/O"},
+			{"BlockIO", "BLOCK I/O"},
+			{"PIDs", "PIDS"},
 		},
 		shown: "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}",
 	}

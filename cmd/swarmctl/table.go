@@ -47,7 +47,7 @@ func (r row) MarshalJSON() ([]byte, error) { return json.Marshal(map[string]any(
 // Label returns one label of the object, for templates: {{.Label "k"}}.
 func (r row) Label(key string) string {
 	labels, _ := r["Labels"].(string)
-	for _, pair := range strings.Split(labels, ",") {
+	for pair := range strings.SplitSeq(labels, ",") {
 		if k, v, ok := strings.Cut(pair, "="); ok && k == key {
 			return v
 		}

@@ -28,8 +28,14 @@ type taskListing struct {
 func newTaskListing(c *cobra.Command) *taskListing {
 	l := &taskListing{listing: listing{
 		columns: []column{
-			{"ID", "ID"}, {"Name", "NAME"}, {"Image", "IMAGE"}, {"Node", "NODE"}, {"DesiredState", "DESIRED STATE"},
-			{"CurrentState", "CURRENT STATE"}, {"Error", "ERROR"}, {"Ports", "PORTS"},
+			{"ID", "ID"},
+			{"Name", "NAME"},
+			{"Image", "IMAGE"},
+			{"Node", "NODE"},
+			{"DesiredState", "DESIRED STATE"},
+			{"CurrentState", "CURRENT STATE"},
+			{"Error", "ERROR"},
+			{"Ports", "PORTS"},
 		},
 		shown: "table {{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}\t{{.Ports}}",
 	}}

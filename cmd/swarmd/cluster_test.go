@@ -131,7 +131,7 @@ func (c *cluster) replicas(h *lab.Host, want string) {
 func (c *cluster) where(h *lab.Host) map[string]int {
 	c.t.Helper()
 	count := map[string]int{}
-	for _, name := range strings.Fields(c.docker(h, "service", "ps", "web", "--filter", "desired-state=running", "--format", "{{.Node}}")) {
+	for name := range strings.FieldsSeq(c.docker(h, "service", "ps", "web", "--filter", "desired-state=running", "--format", "{{.Node}}")) {
 		count[name]++
 	}
 	return count

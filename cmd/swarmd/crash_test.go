@@ -167,7 +167,7 @@ func (c *crashed) containers(t *testing.T) map[string]int {
 	t.Helper()
 	found := make(map[string]int)
 	list := c.docker(t, "ps", "-q", "--no-trunc", "--filter", "label=com.docker.swarm.service.name=steady")
-	for _, id := range strings.Fields(list) {
+	for id := range strings.FieldsSeq(list) {
 		pid, err := strconv.Atoi(c.docker(t, "inspect", "--format", "{{.State.Pid}}", id))
 		if err != nil {
 			t.Fatal(err)

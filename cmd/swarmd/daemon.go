@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,8 +84,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer func() {
 		d.stop(nil)
 		d.membership.wait()
-		for i := len(d.closers) - 1; i >= 0; i-- {
-			err = errors.Join(err, d.closers[i]())
+		for _, v := range slices.Backward(d.closers) {
+			err = errors.Join(err, v())
 		}
 		d.work.Wait()
 	}()

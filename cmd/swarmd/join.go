@@ -193,8 +193,7 @@ func (m *membership) ask(remotes []string, digest string, r peer.Request) (peer.
 				return given, nil
 			}
 			last = err
-			var refused *peer.RefusedError
-			if errors.As(err, &refused) {
+			if refused, ok := errors.AsType[*peer.RefusedError](err); ok {
 				if refused.Failed.Kind != control.Internal && refused.Failed.Kind != control.Unavailable {
 					return given, err
 				}

@@ -144,8 +144,10 @@ func number(d *datadriven.TestData, key string) int {
 // service notes what the tasks of a service are made from.
 func (w *world) service(name, input string) error {
 	spec := &swarm.ContainerSpec{}
-	t := &state.Template{Service: state.ServiceID("id-" + name), Version: 1, ServiceName: name,
-		ServiceLabels: map[string]string{"tier": "front"}, Spec: swarm.TaskSpec{ContainerSpec: spec}}
+	t := &state.Template{
+		Service: state.ServiceID("id-" + name), Version: 1, ServiceName: name,
+		ServiceLabels: map[string]string{"tier": "front"}, Spec: swarm.TaskSpec{ContainerSpec: spec},
+	}
 	for line := range strings.Lines(input) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		var err error
@@ -224,8 +226,10 @@ func (w *world) assign(full bool, input string) error {
 			m.Gone = append(m.Gone, id)
 		case "task":
 			template := w.services[words[2]]
-			t := &state.Task{ID: id, Service: template.Service, Slot: 1, Node: "node1", Template: 1,
-				Desired: state.TaskRunning, Status: state.TaskStatus{State: state.TaskAssigned}}
+			t := &state.Task{
+				ID: id, Service: template.Service, Slot: 1, Node: "node1", Template: 1,
+				Desired: state.TaskRunning, Status: state.TaskStatus{State: state.TaskAssigned},
+			}
 			for _, word := range words[3:] {
 				key, value, _ := strings.Cut(word, "=")
 				switch key {

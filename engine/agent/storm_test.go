@@ -79,8 +79,10 @@ func newStorm(t *rapid.T) *storm {
 	}
 	s := &storm{
 		now: time.Unix(1000, 0),
-		template: &state.Template{Service: "s", Version: 1, ServiceName: "website", Spec: swarm.TaskSpec{ContainerSpec: spec},
-			Ports: []swarm.PortConfig{{PublishedPort: 80, TargetPort: 80, PublishMode: swarm.PortConfigPublishModeIngress}}},
+		template: &state.Template{
+			Service: "s", Version: 1, ServiceName: "website", Spec: swarm.TaskSpec{ContainerSpec: spec},
+			Ports: []swarm.PortConfig{{PublishedPort: 80, TargetPort: 80, PublishMode: swarm.PortConfigPublishModeIngress}},
+		},
 		tasks: map[state.TaskID]*state.Task{},
 		boxes: map[state.TaskID]*crate{},
 		ran:   map[state.TaskID]bool{},
@@ -112,8 +114,10 @@ func (s *storm) list() []agent.Found {
 	var list []agent.Found
 	for _, id := range slices.Sorted(maps.Keys(s.boxes)) {
 		b := s.boxes[id]
-		list = append(list, agent.Found{Task: id, ID: b.made.ID, Labels: b.made.Labels, Address: b.made.Address,
-			Running: b.running, Started: b.started, ExitCode: b.code, PID: 1})
+		list = append(list, agent.Found{
+			Task: id, ID: b.made.ID, Labels: b.made.Labels, Address: b.made.Address,
+			Running: b.running, Started: b.started, ExitCode: b.code, PID: 1,
+		})
 	}
 	return list
 }
@@ -143,8 +147,10 @@ func (s *storm) tell(m *wire.Assign, id state.TaskID) {
 func (s *storm) assign(*rapid.T) {
 	s.minted++
 	id := state.TaskID(fmt.Sprintf("t%02d", s.minted))
-	s.tasks[id] = &state.Task{ID: id, Service: "s", Slot: 1, Node: "n", Desired: state.TaskReady,
-		Status: state.TaskStatus{State: state.TaskAssigned}}
+	s.tasks[id] = &state.Task{
+		ID: id, Service: "s", Slot: 1, Node: "n", Desired: state.TaskReady,
+		Status: state.TaskStatus{State: state.TaskAssigned},
+	}
 	s.put(id)
 }
 

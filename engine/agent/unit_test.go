@@ -21,14 +21,18 @@ import (
 // TestContainer checks all that a runtime is told of a container, and that the
 // template, which is shared with the store, is left as it was.
 func TestContainer(t *testing.T) {
-	options := &mount.VolumeOptions{Labels: map[string]string{"of": "{{.Task.Slot}}"},
-		DriverConfig: &mount.Driver{Name: "local", Options: map[string]string{"device": "/{{.Node.ID}}"}}}
+	options := &mount.VolumeOptions{
+		Labels:       map[string]string{"of": "{{.Task.Slot}}"},
+		DriverConfig: &mount.Driver{Name: "local", Options: map[string]string{"device": "/{{.Node.ID}}"}},
+	}
 	template := &state.Template{
 		ServiceName: "website", RegistryAuth: "secret",
 		Ports: []swarm.PortConfig{{Protocol: network.UDP, TargetPort: 53, PublishedPort: 5353, PublishMode: swarm.PortConfigPublishModeHost}},
 		Spec: swarm.TaskSpec{
-			ContainerSpec: &swarm.ContainerSpec{Image: "nginx", Labels: map[string]string{"mine": "1", "com.docker.swarm.task": "forged"},
-				Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "v", Target: "/v", VolumeOptions: options}}},
+			ContainerSpec: &swarm.ContainerSpec{
+				Image: "nginx", Labels: map[string]string{"mine": "1", "com.docker.swarm.task": "forged"},
+				Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "v", Target: "/v", VolumeOptions: options}},
+			},
 			Resources: &swarm.ResourceRequirements{Limits: &swarm.Limit{Pids: 9}, Reservations: &swarm.Resources{NanoCPUs: 5}},
 			LogDriver: &swarm.Driver{Name: "json-file"},
 		},
@@ -78,7 +82,8 @@ func created(t *testing.T, template *state.Template) agent.Container {
 	a.Found(nil, now)
 	a.Assign(wire.Assign{Full: true, Tasks: []wire.Assignment{{Template: template, Task: &state.Task{
 		ID: "task1", Service: "service1", Slot: 2, Node: "node1", Desired: state.TaskRunning,
-		Status: state.TaskStatus{State: state.TaskAssigned}}}}}, now)
+		Status: state.TaskStatus{State: state.TaskAssigned},
+	}}}}, now)
 	for range 3 {
 		a.Tick(now)
 		out := a.Drain(1)
@@ -116,8 +121,10 @@ func TestTemplatesAreBounded(t *testing.T) {
 		a := agent.New(agent.Config{Self: "node1", Gateway: netip.MustParsePrefix("10.0.0.1/24")})
 		a.Found(nil, now)
 		template := &state.Template{ServiceName: "s", Spec: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Hostname: c.text}}}
-		a.Assign(wire.Assign{Tasks: []wire.Assignment{{Template: template, Task: &state.Task{ID: "t", Desired: state.TaskRunning,
-			Status: state.TaskStatus{State: state.TaskAssigned}}}}}, now)
+		a.Assign(wire.Assign{Tasks: []wire.Assignment{{Template: template, Task: &state.Task{
+			ID: "t", Desired: state.TaskRunning,
+			Status: state.TaskStatus{State: state.TaskAssigned},
+		}}}}, now)
 		a.Tick(now)
 		status := a.Drain(1).Statuses[0].Status
 		if refused := status.State == state.TaskRejected; refused != (c.want != "") || !strings.Contains(status.Err, c.want) {
@@ -156,8 +163,10 @@ func firstProbe(spec, image *container.HealthConfig) string {
 	a := agent.New(agent.Config{Self: "n", Gateway: netip.MustParsePrefix("10.0.0.1/24")})
 	a.Found(nil, now)
 	template := &state.Template{ServiceName: "s", Spec: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Healthcheck: spec}}}
-	a.Assign(wire.Assign{Tasks: []wire.Assignment{{Template: template, Task: &state.Task{ID: "t", Desired: state.TaskRunning,
-		Status: state.TaskStatus{State: state.TaskAssigned}}}}}, now)
+	a.Assign(wire.Assign{Tasks: []wire.Assignment{{Template: template, Task: &state.Task{
+		ID: "t", Desired: state.TaskRunning,
+		Status: state.TaskStatus{State: state.TaskAssigned},
+	}}}}, now)
 	step := func() agent.Output { a.Tick(now); return a.Drain(1) }
 	step()
 	a.Pulled("t", nil, now)
@@ -227,8 +236,10 @@ func newBusyNode(tasks int) *busyNode {
 }
 
 func (n *busyNode) task(i int) wire.Assignment {
-	return wire.Assignment{Template: n.template, Task: &state.Task{ID: id(i), Slot: 1, Desired: state.TaskRunning,
-		Status: state.TaskStatus{State: state.TaskAssigned}}}
+	return wire.Assignment{Template: n.template, Task: &state.Task{
+		ID: id(i), Slot: 1, Desired: state.TaskRunning,
+		Status: state.TaskStatus{State: state.TaskAssigned},
+	}}
 }
 
 func (n *busyNode) settle() {

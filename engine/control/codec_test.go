@@ -19,18 +19,43 @@ import (
 
 func everyCall() []control.Call {
 	return []control.Call{
-		control.SwarmInit{}, control.SwarmJoin{}, control.SwarmLeave{}, control.SwarmInspect{}, control.SwarmUpdate{},
-		control.SwarmUnlockKey{}, control.Info{}, control.NodeJoin{}, control.NodeRenew{}, control.NodeList{},
-		control.NodeInspect{}, control.NodeUpdate{}, control.NodeRemove{}, control.ServiceCreate{},
-		control.ServiceUpdate{}, control.ServiceRemove{}, control.ServiceInspect{}, control.ServiceList{},
-		control.TaskList{}, control.TaskInspect{}, control.LogSources{},
+		control.SwarmInit{},
+		control.SwarmJoin{},
+		control.SwarmLeave{},
+		control.SwarmInspect{},
+		control.SwarmUpdate{},
+		control.SwarmUnlockKey{},
+		control.Info{},
+		control.NodeJoin{},
+		control.NodeRenew{},
+		control.NodeList{},
+		control.NodeInspect{},
+		control.NodeUpdate{},
+		control.NodeRemove{},
+		control.ServiceCreate{},
+		control.ServiceUpdate{},
+		control.ServiceRemove{},
+		control.ServiceInspect{},
+		control.ServiceList{},
+		control.TaskList{},
+		control.TaskInspect{},
+		control.LogSources{},
 	}
 }
 
 func everyAnswer() []control.Answer {
 	return []control.Answer{
-		control.Failed{}, control.Done{}, control.Created{}, control.Admitted{}, control.Swarm{}, control.UnlockKey{},
-		control.NodeInfo{}, control.Nodes{}, control.Services{}, control.Tasks{}, control.Sources{},
+		control.Failed{},
+		control.Done{},
+		control.Created{},
+		control.Admitted{},
+		control.Swarm{},
+		control.UnlockKey{},
+		control.NodeInfo{},
+		control.Nodes{},
+		control.Services{},
+		control.Tasks{},
+		control.Sources{},
 	}
 }
 
@@ -184,7 +209,7 @@ type filler struct{ draws *rand.Rand }
 func (f filler) filled(of any) any {
 	v := reflect.New(reflect.TypeOf(of)).Elem()
 	f.fill(v, 0)
-	if tasks, ok := v.Interface().(control.Tasks); ok {
+	if tasks, ok := reflect.TypeAssert[control.Tasks](v); ok {
 		n := min(len(tasks.Tasks), len(tasks.Templates))
 		return control.Tasks{Tasks: tasks.Tasks[:n], Templates: tasks.Templates[:n]}
 	}
@@ -236,8 +261,8 @@ func (f filler) fill(v reflect.Value, depth int) {
 		f.fill(value, depth+1)
 		v.SetMapIndex(key, value)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if field := v.Field(i); field.CanSet() {
+		for _, field := range v.Fields() {
+			if field := field; field.CanSet() {
 				f.fill(field, depth+1)
 			}
 		}

@@ -150,8 +150,10 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) {
 	case "delete":
 		draft.DeleteTask(state.TaskID(first))
 	case "hello":
-		w.dispatcher.Receive(id, wire.Hello{Session: session, Addr: text(t, d, "addr"),
-			Description: swarm.NodeDescription{Hostname: text(t, d, "host")}}, w.now)
+		w.dispatcher.Receive(id, wire.Hello{
+			Session: session, Addr: text(t, d, "addr"),
+			Description: swarm.NodeDescription{Hostname: text(t, d, "host")},
+		}, w.now)
 	case "beat":
 		var seq, reports uint64
 		d.ScanArgs(t, "seq", &seq)

@@ -75,8 +75,10 @@ func (l *link) act(t *rapid.T) {
 	switch rapid.SampledFrom([]string{"create", "change", "delete", "beat", "carry", "carry", "lose", "repeat", "swap", "lead"}).Draw(t, "act") {
 	case "create":
 		l.made++
-		d.PutTask(&state.Task{ID: state.TaskID(fmt.Sprintf("t%02d", l.made)), Service: "s", Slot: uint64(l.made), Template: 1, Node: "n2",
-			Desired: state.TaskRunning, Status: state.TaskStatus{State: state.TaskAssigned}})
+		d.PutTask(&state.Task{
+			ID: state.TaskID(fmt.Sprintf("t%02d", l.made)), Service: "s", Slot: uint64(l.made), Template: 1, Node: "n2",
+			Desired: state.TaskRunning, Status: state.TaskStatus{State: state.TaskAssigned},
+		})
 	case "change":
 		if task := l.pick(t); task != nil && !task.Status.State.Terminal() {
 			put := *task

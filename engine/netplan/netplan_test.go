@@ -2,6 +2,7 @@ package netplan_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -101,8 +102,10 @@ func TestMake(t *testing.T) {
 func drawn(t *rapid.T, label string) netplan.Input {
 	var in netplan.Input
 	for i := range rapid.IntRange(0, 5).Draw(t, label) {
-		task := netplan.Task{Task: state.TaskID(fmt.Sprint("t", i)), Serving: rapid.Bool().Draw(t, "serving"),
-			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(2, 9).Draw(t, "address"))})}
+		task := netplan.Task{
+			Task: state.TaskID(fmt.Sprint("t", i)), Serving: rapid.Bool().Draw(t, "serving"),
+			Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(2, 9).Draw(t, "address"))}),
+		}
 		for range rapid.IntRange(0, 2).Draw(t, "ports") {
 			task.Ports = append(task.Ports, swarm.PortConfig{PublishedPort: uint32(rapid.IntRange(79, 81).Draw(t, "port")), TargetPort: 8080})
 		}
@@ -136,8 +139,6 @@ func apply(from netplan.Plan, c netplan.Change) map[string]string {
 	for _, p := range c.Closed {
 		delete(k, fmt.Sprint(p.Port, p.Protocol))
 	}
-	for key, value := range kernel(netplan.Plan{Endpoints: c.Gained, Published: c.Opened}) {
-		k[key] = value
-	}
+	maps.Copy(k, kernel(netplan.Plan{Endpoints: c.Gained, Published: c.Opened}))
 	return k
 }

@@ -384,9 +384,9 @@ func (v *slot) occupied() bool {
 
 // last returns the newest task that was shut down rather than removed.
 func (v *slot) last() *state.Task {
-	for i := len(v.tasks) - 1; i >= 0; i-- {
-		if v.tasks[i].Desired == state.TaskShutdown {
-			return v.tasks[i]
+	for _, v0 := range slices.Backward(v.tasks) {
+		if v0.Desired == state.TaskShutdown {
+			return v0
 		}
 	}
 	return nil

@@ -110,7 +110,7 @@ func generics(words []string) []swarm.GenericResource {
 			all = append(all, swarm.GenericResource{DiscreteResourceSpec: &swarm.DiscreteGenericResource{Kind: kind, Value: count}})
 			continue
 		}
-		for _, name := range strings.Split(value, "+") {
+		for name := range strings.SplitSeq(value, "+") {
 			all = append(all, swarm.GenericResource{NamedResourceSpec: &swarm.NamedGenericResource{Kind: kind, Value: name}})
 		}
 	}

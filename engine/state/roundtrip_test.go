@@ -156,8 +156,11 @@ func TestObjectsRoundTrip(t *testing.T) {
 		for range 2 { // what was put, then what a restored store says
 			got := store.Draft()
 			for _, pair := range [][2]any{
-				{c, got.Cluster()}, {n, got.Node(n.ID)}, {s, got.Service(s.ID)},
-				{tmpl, got.Template(tmpl.Service, tmpl.Version)}, {task, got.Task(task.ID)},
+				{c, got.Cluster()},
+				{n, got.Node(n.ID)},
+				{s, got.Service(s.ID)},
+				{tmpl, got.Template(tmpl.Service, tmpl.Version)},
+				{task, got.Task(task.ID)},
 			} {
 				if diff := cmp.Diff(pair[0], pair[1], compareObjects()); diff != "" {
 					t.Fatalf("%T: put is -, got is +:\n%s", pair[0], diff)

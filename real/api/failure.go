@@ -51,8 +51,7 @@ func statusOfKind(kind control.Kind) int {
 // statusOf reads the status from an error. Rules in order, the first that
 // matches wins; the methods are those of github.com/containerd/errdefs.
 func statusOf(err error) int {
-	var known *failure
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*failure](err); ok {
 		return known.status
 	}
 	rules := []struct {

@@ -105,8 +105,12 @@ func TestPing(t *testing.T) {
 	engine := newSwarm(t)
 	server := newTestServer(t, engine, &apitest.Runtime{Swarm: engine})
 	for _, c := range []struct{ method, path, swarm, body string }{
-		{"GET", "/_ping", "inactive", "OK"}, {"HEAD", "/_ping", "inactive", ""}, {"GET", "/v1.41/_ping", "inactive", "OK"},
-		{"POST", "/swarm/init", "", ""}, {"GET", "/_ping", "active/manager", "OK"}, {"HEAD", "/v1.50/_ping", "active/manager", ""},
+		{"GET", "/_ping", "inactive", "OK"},
+		{"HEAD", "/_ping", "inactive", ""},
+		{"GET", "/v1.41/_ping", "inactive", "OK"},
+		{"POST", "/swarm/init", "", ""},
+		{"GET", "/_ping", "active/manager", "OK"},
+		{"HEAD", "/v1.50/_ping", "active/manager", ""},
 	} {
 		if c.method == "POST" {
 			server.ok(t, "POST", c.path, initBody, nil)
@@ -535,8 +539,12 @@ func TestExec(t *testing.T) {
 		path, body string
 		status     int
 	}{
-		{"/containers/" + id + "/exec", `{}`, 400}, {"/containers/none/exec", `{"Cmd": ["x"]}`, 404}, {"/exec/none/start", `{}`, 404},
-		{"/exec/" + exec + "/resize?h=x&w=1", "", 400}, {"/exec/" + exec + "/resize?h=1&w=99999", "", 400}, {"/exec/" + exec + "/resize?h=24&w=80", "", 200},
+		{"/containers/" + id + "/exec", `{}`, 400},
+		{"/containers/none/exec", `{"Cmd": ["x"]}`, 404},
+		{"/exec/none/start", `{}`, 404},
+		{"/exec/" + exec + "/resize?h=x&w=1", "", 400},
+		{"/exec/" + exec + "/resize?h=1&w=99999", "", 400},
+		{"/exec/" + exec + "/resize?h=24&w=80", "", 200},
 	} {
 		if response, body := server.do(t, "POST", c.path, c.body); response.StatusCode != c.status {
 			t.Errorf("%s %s: %d %s", c.path, c.body, response.StatusCode, body)

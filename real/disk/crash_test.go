@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -115,9 +116,7 @@ func (m *member) append(n int) error {
 	if m.last == 0 {
 		m.entries, m.first = map[uint64]string{}, first
 	}
-	for i, text := range added {
-		m.entries[i] = text
-	}
+	maps.Copy(m.entries, added)
 	m.last = first + uint64(n) - 1
 	return nil
 }
@@ -164,9 +163,7 @@ func (m *member) set(n int) error {
 	if err := m.storage.Stable.Set(values); err != nil {
 		return err
 	}
-	for key, value := range m.during.values {
-		m.values[key] = value
-	}
+	maps.Copy(m.values, m.during.values)
 	return nil
 }
 
@@ -316,10 +313,39 @@ type operation struct {
 // cross their borders.
 func day() []operation {
 	return []operation{
-		{"identity", 1}, {"set", 2}, {"append", 1}, {"append", 3}, {"set", 1}, {"append", 9}, {"append", 2}, {"drop-after", 1}, {"append", 2},
-		{"snapshot", 1}, {"drop-before", 4}, {"append", 12}, {"append", 1}, {"drop-after", 11}, {"append", 4}, {"reopen", 0}, {"append", 1},
-		{"snapshot", 4}, {"snapshot", 1}, {"drop-before", 6}, {"snapshot", 1}, {"set", 2}, {"append", 3}, {"drop-before", 100}, {"append", 4},
-		{"append", 8}, {"snapshot", 1}, {"drop-after", 100}, {"append", 2}, {"identity", 2}, {"identity", 3}, {"reopen", 0}, {"identity", 2},
+		{"identity", 1},
+		{"set", 2},
+		{"append", 1},
+		{"append", 3},
+		{"set", 1},
+		{"append", 9},
+		{"append", 2},
+		{"drop-after", 1},
+		{"append", 2},
+		{"snapshot", 1},
+		{"drop-before", 4},
+		{"append", 12},
+		{"append", 1},
+		{"drop-after", 11},
+		{"append", 4},
+		{"reopen", 0},
+		{"append", 1},
+		{"snapshot", 4},
+		{"snapshot", 1},
+		{"drop-before", 6},
+		{"snapshot", 1},
+		{"set", 2},
+		{"append", 3},
+		{"drop-before", 100},
+		{"append", 4},
+		{"append", 8},
+		{"snapshot", 1},
+		{"drop-after", 100},
+		{"append", 2},
+		{"identity", 2},
+		{"identity", 3},
+		{"reopen", 0},
+		{"identity", 2},
 	}
 }
 

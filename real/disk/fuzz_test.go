@@ -47,8 +47,7 @@ func FuzzLog(f *testing.F) {
 		put(t, fsys, "/log/00000000000000000019.log", older)
 		put(t, fsys, "/log/00000000000000000023.log", newest)
 		log, err := disk.OpenLog(fsys, "/log", disk.LogOptions{})
-		var corrupt *disk.CorruptError
-		if errors.As(err, &corrupt) {
+		if _, ok := errors.AsType[*disk.CorruptError](err); ok {
 			return
 		}
 		if err != nil {

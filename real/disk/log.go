@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -83,8 +84,8 @@ func (l *Log) Read(index uint64) ([]byte, error) {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for i := len(l.segments) - 1; i >= 0; i-- {
-		if s := l.segments[i]; index >= s.first() && index < s.next() {
+	for _, v := range slices.Backward(l.segments) {
+		if s := v; index >= s.first() && index < s.next() {
 			return s.read(index)
 		}
 	}

@@ -178,8 +178,7 @@ func (h *Host) Stop() error { return h.end(syscall.SIGTERM) }
 // Kill ends the daemon as a crash does.
 func (h *Host) Kill() error {
 	err := h.end(syscall.SIGKILL)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
 		return nil // killed, which is no clean exit
 	}
 	return err

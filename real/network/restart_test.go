@@ -159,23 +159,35 @@ func TestDriftIsRepaired(t *testing.T) {
 				}
 			}
 		}), []string{"has a foreign chain lb_3_20", "published port 8080/tcp: does not answer"}},
-		{"the bridge is deleted", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error { return h.LinkDel(link) })),
-			[]string{"the bridge swarmd0 is missing", "task web.1: its interface is not on the bridge"}},
-		{"the bridge is down", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetDown(link) })),
-			[]string{"the bridge swarmd0 is down"}},
+		{
+			"the bridge is deleted", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error { return h.LinkDel(link) })),
+			[]string{"the bridge swarmd0 is missing", "task web.1: its interface is not on the bridge"},
+		},
+		{
+			"the bridge is down", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetDown(link) })),
+			[]string{"the bridge swarmd0 is down"},
+		},
 		{"the host no longer routes", func() {
 			if err := inside(l.host, func() error { return sysctl{"ipv4/ip_forward", "0"}.write() }); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"the kernel setting net/ipv4/ip_forward is 0 and should be 1"}},
-		{"an interface is deleted", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkDel(link) })),
-			[]string{"task web.1: its interface is missing"}},
-		{"an interface leaves the bridge", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetNoMaster(link) })),
-			[]string{"task web.1: its interface is not on the bridge", "task web.1: its bridge port is not isolated"}},
-		{"a port is not isolated", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetIsolated(link, false) })),
-			[]string{"task web.1: its bridge port is not isolated"}},
-		{"a port learns", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetLearning(link, true) })),
-			[]string{"task web.1: its bridge port learns addresses"}},
+		{
+			"an interface is deleted", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkDel(link) })),
+			[]string{"task web.1: its interface is missing"},
+		},
+		{
+			"an interface leaves the bridge", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetNoMaster(link) })),
+			[]string{"task web.1: its interface is not on the bridge", "task web.1: its bridge port is not isolated"},
+		},
+		{
+			"a port is not isolated", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetIsolated(link, false) })),
+			[]string{"task web.1: its bridge port is not isolated"},
+		},
+		{
+			"a port learns", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetLearning(link, true) })),
+			[]string{"task web.1: its bridge port learns addresses"},
+		},
 		{"the host forgets a neighbour and has another", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error {
 			n := netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, IP: net.ParseIP("172.20.0.2").To4()}
 			other := n

@@ -102,13 +102,17 @@ func refusals(t *testing.T, h *testHost) {
 		{swarm.ContainerSpec{CapabilityAdd: []string{"CAP_FLY"}}, `unknown capability: "CAP_FLY"`},
 		{swarm.ContainerSpec{Dir: "relative"}, "the working directory 'relative' is invalid, it needs to be an absolute path"},
 		{swarm.ContainerSpec{StopSignal: "SIGWHAT"}, "Invalid signal: SIGWHAT"},
-		{swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "/nosuch", Target: "/a"}}},
-			`invalid mount config for type "bind": bind source path does not exist: /nosuch`},
+		{
+			swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "/nosuch", Target: "/a"}}},
+			`invalid mount config for type "bind": bind source path does not exist: /nosuch`,
+		},
 		{swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "a", Target: "b"}}}, "mount path must be absolute"},
 		{swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Target: "/a"}, {Type: mount.TypeTmpfs, Target: "/a/"}}}, "Duplicate mount point: /a"},
 		{swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeCluster, Source: "v", Target: "/a"}}}, "cluster volumes are not supported"},
-		{swarm.ContainerSpec{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: "vv", Target: "/a",
-			VolumeOptions: &mount.VolumeOptions{DriverConfig: &mount.Driver{Name: "flocker"}}}}}, `plugin "flocker" not found`},
+		{swarm.ContainerSpec{Mounts: []mount.Mount{{
+			Type: mount.TypeVolume, Source: "vv", Target: "/a",
+			VolumeOptions: &mount.VolumeOptions{DriverConfig: &mount.Driver{Name: "flocker"}},
+		}}}, `plugin "flocker" not found`},
 	} {
 		described := task("refused", c.spec)
 		if err := h.tryMake(t, described); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -253,7 +257,8 @@ func seeded(t *testing.T, h *testHost) {
 		{mount.Mount{Type: mount.TypeVolume, Target: "/data"}, "from the image\n33 44 750\n"},
 		{mount.Mount{Type: mount.TypeVolume, Target: "/data", VolumeOptions: &mount.VolumeOptions{NoCopy: true}}, "nothing\n0 0 755\n"},
 		{mount.Mount{Type: mount.TypeVolume, Target: "/data", VolumeOptions: &mount.VolumeOptions{
-			DriverConfig: &mount.Driver{Options: map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=5"}}}}, "from the image\n33 44 750\n"},
+			DriverConfig: &mount.Driver{Options: map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=5"}},
+		}}, "from the image\n33 44 750\n"},
 	} {
 		described := task("seeded", swarm.ContainerSpec{Command: sh(script), Mounts: []mount.Mount{c.m}})
 		if got := h.said(t, described); got != c.want {

@@ -109,6 +109,7 @@ type recordBytes []byte
 
 // GetTypeUrl names the content, for containerd.
 func (recordBytes) GetTypeUrl() string { return recordType } //nolint:revive,staticcheck // the name is typeurl's
+
 // GetValue is the content.
 func (b recordBytes) GetValue() []byte { return b }
 

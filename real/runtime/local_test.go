@@ -59,8 +59,10 @@ func execs(t *testing.T, h *testHost) {
 		{request: with(func(r *container.ExecCreateRequest) { r.Cmd = sh("echo out; echo err >&2; exit 4") }), out: "out\n", errors: "err\n", code: 4},
 		{request: with(func(r *container.ExecCreateRequest) { r.Cmd = sh("echo $A $B; pwd; id -u"); r.Env = []string{"B=b"} }), out: "container b\n/tmp\n0\n"},
 		{request: with(func(r *container.ExecCreateRequest) { r.Cmd = sh("id -u; pwd"); r.User = "web"; r.WorkingDir = "/data" }), out: "33\n/data\n"},
-		{request: with(func(r *container.ExecCreateRequest) { r.Cmd = []string{"wc", "-c"}; r.AttachStdin = true }),
-			stdin: strings.NewReader(strings.Repeat("x", 300_000)), out: "300000\n"},
+		{
+			request: with(func(r *container.ExecCreateRequest) { r.Cmd = []string{"wc", "-c"}; r.AttachStdin = true }),
+			stdin:   strings.NewReader(strings.Repeat("x", 300_000)), out: "300000\n",
+		},
 		{request: with(func(r *container.ExecCreateRequest) { r.Cmd = []string{"nosuch"} }), errors: "executable file not found", code: 127},
 		{request: with(func(r *container.ExecCreateRequest) { r.Cmd = sh("head -c 3000000 /dev/zero | tr '\\0' x") }), out: strings.Repeat("x", 3_000_000)},
 	} {

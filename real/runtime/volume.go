@@ -76,7 +76,9 @@ func checkVolume(name string, o *dockermount.VolumeOptions) error {
 func (r *Runtime) volumeRoot(name string) string {
 	return filepath.Join(r.config.Root, "volumes", name)
 }
+
 func (r *Runtime) volumeDir(name string) string { return filepath.Join(r.volumeRoot(name), "_data") }
+
 func (r *Runtime) volumeNote(name string) string {
 	return filepath.Join(r.volumeRoot(name), "volume.json")
 }

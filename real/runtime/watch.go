@@ -60,8 +60,10 @@ func (r *Runtime) ended(i *instance, code int, at time.Time) {
 	}
 	r.config.Post(engine.ContainerExited{Task: i.record.Container.Task, Code: l.ExitCode, OOM: l.OOM})
 	close(i.exited)
-	r.tell(i, dockerevents.ActionDie, map[string]string{"exitCode": fmt.Sprint(l.ExitCode),
-		"execDuration": fmt.Sprint(int(l.Finished.Sub(l.Started).Seconds()))})
+	r.tell(i, dockerevents.ActionDie, map[string]string{
+		"exitCode":     fmt.Sprint(l.ExitCode),
+		"execDuration": fmt.Sprint(int(l.Finished.Sub(l.Started).Seconds())),
+	})
 	i.op.Lock()
 	defer i.op.Unlock()
 	select {

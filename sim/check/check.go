@@ -292,10 +292,5 @@ func (c *Checker) core(h *sim.Host) bool {
 	if c.Core == nil {
 		return true
 	}
-	for _, o := range c.Core {
-		if o == h {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.Core, h)
 }

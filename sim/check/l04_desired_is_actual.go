@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/sim"
 )
@@ -40,11 +42,8 @@ func (o *desiredActual) replicas(c *Checker, s *state.Service) {
 		want = *n
 	}
 	for _, tasks := range c.View().Slots(s.ID) {
-		for _, t := range tasks {
-			if alive(t) {
-				have++
-				break
-			}
+		if slices.ContainsFunc(tasks, alive) {
+			have++
 		}
 	}
 	ended := c.endedSlots(s)

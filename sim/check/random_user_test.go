@@ -27,7 +27,8 @@ func cloneSpec(s swarm.ServiceSpec) swarm.ServiceSpec {
 	return c
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 // create asks for a service of a random kind.
 func (u *user) create() {
@@ -37,11 +38,11 @@ func (u *user) create() {
 	case 0, 1:
 		spec.Mode.Global = &swarm.GlobalService{}
 	case 2:
-		spec.Mode.ReplicatedJob = &swarm.ReplicatedJob{MaxConcurrent: ptr(uint64(1 + u.draws.N(3))), TotalCompletions: ptr(uint64(u.draws.N(6)))}
+		spec.Mode.ReplicatedJob = &swarm.ReplicatedJob{MaxConcurrent: new(uint64(1 + u.draws.N(3))), TotalCompletions: new(uint64(u.draws.N(6)))}
 	case 3:
 		spec.Mode.GlobalJob = &swarm.GlobalJob{}
 	default:
-		spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: ptr(uint64(u.draws.N(7)))}
+		spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: new(uint64(u.draws.N(7)))}
 	}
 	u.template(&spec)
 	u.w.Call(u.at(), control.ServiceCreate{Spec: spec}, func(control.Answer) {})
@@ -62,7 +63,7 @@ func (u *user) template(s *swarm.ServiceSpec) {
 		c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "true"}, Interval: 2 * time.Second, Timeout: time.Second, Retries: 5}
 	}
 	if d.Chance(0.3) {
-		c.StopGracePeriod = ptr(d.Between(time.Second, 20*time.Second))
+		c.StopGracePeriod = new(d.Between(time.Second, 20*time.Second))
 	}
 	t.ContainerSpec = c
 	t.ForceUpdate++
@@ -80,15 +81,15 @@ func (u *user) template(s *swarm.ServiceSpec) {
 		t.Resources = &swarm.ResourceRequirements{Reservations: &swarm.Resources{NanoCPUs: int64(d.N(8)) * 250e6, MemoryBytes: int64(d.N(4)) << 29}}
 	}
 	if d.Chance(0.5) {
-		t.RestartPolicy = &swarm.RestartPolicy{Delay: ptr(d.Between(0, 8*time.Second))}
+		t.RestartPolicy = &swarm.RestartPolicy{Delay: new(d.Between(0, 8*time.Second))}
 		t.RestartPolicy.Condition = sim.Pick(d, []swarm.RestartPolicyCondition{"", "any", "on-failure", "none"})
 		if isJob(s) && t.RestartPolicy.Condition == "any" {
 			t.RestartPolicy.Condition = "on-failure"
 		}
 		if d.Chance(0.3) {
-			t.RestartPolicy.MaxAttempts = ptr(uint64(1 + d.N(4)))
+			t.RestartPolicy.MaxAttempts = new(uint64(1 + d.N(4)))
 			if d.Chance(0.3) {
-				t.RestartPolicy.Window = ptr(d.Between(5*time.Second, time.Minute))
+				t.RestartPolicy.Window = new(d.Between(5*time.Second, time.Minute))
 			}
 		}
 	}
@@ -133,9 +134,9 @@ func (u *user) config() *swarm.UpdateConfig {
 func (u *user) scale(s *swarm.ServiceSpec) {
 	switch {
 	case s.Mode.Replicated != nil:
-		s.Mode.Replicated.Replicas = ptr(uint64(u.draws.N(9)))
+		s.Mode.Replicated.Replicas = new(uint64(u.draws.N(9)))
 	case s.Mode.ReplicatedJob != nil:
-		s.Mode.ReplicatedJob.TotalCompletions = ptr(uint64(u.draws.N(6)))
+		s.Mode.ReplicatedJob.TotalCompletions = new(uint64(u.draws.N(6)))
 	}
 }
 

@@ -147,11 +147,11 @@ func (g *generator) mishaps() string {
 		return "--crash 0.6 --exit-lost 0.7"
 	}
 	kinds := g.some([]string{"--pull-fail 0.3", "--timed-out 0.2", "--exit-lost 0.5", "--exit-twice 0.3", "--slow 0.1", "--create-fail 0.2", "--crash 0.3"})
-	line := ""
+	var line strings.Builder
 	for _, k := range kinds {
-		line += " " + k
+		line.WriteString(" " + k)
 	}
-	return line[1:]
+	return line.String()[1:]
 }
 
 // flap has a fault come again and again, shortly after it was undone.

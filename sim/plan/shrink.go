@@ -128,12 +128,12 @@ func (s *Shrinker) hosts() {
 			break
 		}
 	}
-	for i := len(s.best.Hosts) - 1; i >= 0; i-- {
+	for i := range slices.Backward(s.best.Hosts) {
 		p := s.best.Clone()
 		p.Hosts = slices.Delete(p.Hosts, i, i+1)
 		s.try(p)
 	}
-	for i := len(s.best.Broken) - 1; i >= 0; i-- {
+	for i := range slices.Backward(s.best.Broken) {
 		p := s.best.Clone()
 		p.Broken = slices.Delete(p.Broken, i, i+1)
 		s.try(p)

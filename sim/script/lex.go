@@ -78,8 +78,8 @@ func lines(text string) (sentence string, list []line) {
 		if carried == "" {
 			began = i + 1
 		}
-		if strings.HasSuffix(raw, `\`) {
-			carried += strings.TrimSuffix(raw, `\`) + " "
+		if before, ok := strings.CutSuffix(raw, `\`); ok {
+			carried += before + " "
 			continue
 		}
 		whole := strings.TrimSpace(carried + raw)

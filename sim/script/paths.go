@@ -74,8 +74,11 @@ func (p *parsing) link(r *reader) (func(*sim.Path), error) {
 			name string
 			set  func()
 		}{
-			{"loss", func() { p.Loss = next.Loss }}, {"twice", func() { p.Twice = next.Twice }}, {"late", func() { p.Late = next.Late }},
-			{"delay", func() { p.Delay = next.Delay }}, {"jitter", func() { p.Jitter = next.Jitter }},
+			{"loss", func() { p.Loss = next.Loss }},
+			{"twice", func() { p.Twice = next.Twice }},
+			{"late", func() { p.Late = next.Late }},
+			{"delay", func() { p.Delay = next.Delay }},
+			{"jitter", func() { p.Jitter = next.Jitter }},
 			{"late-most", func() { p.LateMost = next.LateMost }},
 		} {
 			if given[f.name] {

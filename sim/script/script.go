@@ -98,8 +98,7 @@ func Parse(file, text string, parser Parser) (*Script, error) {
 }
 
 func located(file string, number int, err error) error {
-	var m mismatch
-	if errors.As(err, &m) {
+	if m, ok := errors.AsType[mismatch](err); ok {
 		return &Error{file, number, m.found, m.expected}
 	}
 	return &Error{File: file, Line: number, Found: err.Error()}

@@ -155,7 +155,7 @@ func (p *parsing) imageLine(r *reader) error {
 		chanceFlag("create-fail", &image.CreateFail), chanceFlag("start-fail", &image.StartFail), chanceFlag("flaps", &image.Flaps),
 		{name: "exits", what: "exit codes such as 1 or 0,1", set: func(v string) error {
 			image.Exits = true
-			for _, word := range strings.Split(v, ",") {
+			for word := range strings.SplitSeq(v, ",") {
 				code, err := strconv.ParseUint(word, 10, 8)
 				if err != nil {
 					return err

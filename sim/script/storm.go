@@ -244,7 +244,7 @@ func (p *parsing) clients(r *reader) (deed, error) {
 		chanceFlag("lose-request", &c.LoseRequest), chanceFlag("lose-answer", &c.LoseAnswer),
 		{name: "mix", what: "what they do and how often, such as create=2,scale=5 (" + mixes + ")", set: func(v string) error {
 			c.Mix = sim.Mix{}
-			for _, part := range strings.Split(v, ",") {
+			for part := range strings.SplitSeq(v, ",") {
 				kind, weight, _ := strings.Cut(part, "=")
 				w, err := strconv.ParseUint(weight, 10, 16)
 				if err == nil {

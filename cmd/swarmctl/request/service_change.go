@@ -71,7 +71,7 @@ func set[T any](f *Service, flag string, field *T, value T) {
 
 func (f *Service) applyContainer(run *swarm.ContainerSpec) {
 	set(f, "image", &run.Image, f.Image)
-	set(f, "args", &run.Args, []string(f.Args))
+	set(f, "args", &run.Args, f.Args)
 	set(f, "entrypoint", &run.Command, []string(f.entrypoint))
 	set(f, "workdir", &run.Dir, f.workdir)
 	set(f, "user", &run.User, f.user)

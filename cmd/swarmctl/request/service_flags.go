@@ -1,6 +1,7 @@
 package request
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -107,12 +108,7 @@ func newService(flags *pflag.FlagSet) *Service {
 
 // Changed reports whether any of the flags was given.
 func (f *Service) Changed(names ...string) bool {
-	for _, name := range names {
-		if f.flags.Changed(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(names, f.flags.Changed)
 }
 
 // common adds the flags that create and update share. Only create shows the

@@ -153,7 +153,7 @@ func escapeQuery(address string) string {
 		return address
 	}
 	escaped := []string{}
-	for _, pair := range strings.Split(query, "&") {
+	for pair := range strings.SplitSeq(query, "&") {
 		key, value, _ := strings.Cut(pair, "=")
 		escaped = append(escaped, url.QueryEscape(key)+"="+url.QueryEscape(value))
 	}

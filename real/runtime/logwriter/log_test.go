@@ -248,8 +248,10 @@ func TestConfigure(t *testing.T) {
 		{driver: Local, want: Config{FilesMax: 5, SizeMax: 20 << 20}},
 		{driver: JSONFile, options: map[string]string{"max-size": "10m", "max-file": "3"}, want: Config{FilesMax: 3, SizeMax: 10 << 20}},
 		{driver: JSONFile, options: map[string]string{"max-size": "-1"}, want: Config{FilesMax: 1}},
-		{driver: JSONFile, options: map[string]string{"labels": "a,none", "labels-regex": "^b", "env": "E", "compress": "false", "mode": "blocking"},
-			want: Config{FilesMax: 1, Attributes: map[string]string{"a": "1", "b.x": "2", "b.y": "3", "E": "5"}}},
+		{
+			driver: JSONFile, options: map[string]string{"labels": "a,none", "labels-regex": "^b", "env": "E", "compress": "false", "mode": "blocking"},
+			want: Config{FilesMax: 1, Attributes: map[string]string{"a": "1", "b.x": "2", "b.y": "3", "E": "5"}},
+		},
 		{driver: "syslog", refusal: "no log driver named 'syslog' is registered"},
 		{driver: None, options: map[string]string{"max-size": "1m"}, refusal: "takes no options"},
 		{driver: JSONFile, options: map[string]string{"max-size": "lots"}, refusal: `invalid value for max-size: "lots"`},

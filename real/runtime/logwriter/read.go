@@ -120,12 +120,12 @@ func (r *reader) seekTail() error {
 	if wanted < 0 {
 		return nil
 	}
-	for i := len(r.files) - 1; i >= 0; i-- {
-		offset, found, err := tailOffset(r.files[i], wanted)
+	for i, v := range slices.Backward(r.files) {
+		offset, found, err := tailOffset(v, wanted)
 		if err != nil {
 			return fmt.Errorf("cannot read the log: %w", err)
 		}
-		if _, err := r.files[i].Seek(offset, io.SeekStart); err != nil {
+		if _, err := v.Seek(offset, io.SeekStart); err != nil {
 			return fmt.Errorf("cannot read the log: %w", err)
 		}
 		if wanted -= found; wanted > 0 {
@@ -153,8 +153,8 @@ func tailOffset(f *os.File, n int) (offset int64, found int, err error) {
 		if _, err := f.ReadAt(part, begin); err != nil && !errors.Is(err, io.EOF) {
 			return 0, 0, err
 		}
-		for i := len(part) - 1; i >= 0; i-- {
-			if part[i] != '\n' {
+		for i, p := range slices.Backward(part) {
+			if p != '\n' {
 				continue
 			}
 			// The newline before the first record wanted ends the one before it.
