@@ -24,7 +24,7 @@ lint: ## every rule of .golangci.yml, and the CLI for other systems
 unit: ## tests that need no root
 	$(GO) test ./engine/... ./sim/... ./cmd/...
 race: ## engine and driver under the race detector
-	$(GO) test -race ./engine/... ./real ./real/consensus ./real/disk ./real/api
+	$(GO) test -race ./engine/... ./sim/... ./real ./real/consensus ./real/disk ./real/api ./real/peer ./real/ca
 test: build ## everything; as root, real containers too
 	$(GO) vet ./...
 	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done

@@ -65,6 +65,7 @@ func (n *Node) called(now time.Time, e Called, out *Step) {
 	case control.SwarmLeave:
 		n.leave(e.Request, c, out)
 		return
+	default:
 	}
 	switch {
 	case !n.member():
@@ -215,7 +216,7 @@ func (n *Node) left(now time.Time, out *Step) {
 	n.identity, n.managers, n.joining, n.changing, n.banished = Identity{}, nil, nil, false, false
 	n.store = state.NewStore()
 	n.known = ""
-	n.worker.dismiss(n, now)
+	n.worker.dismiss(now)
 	if n.leaving != nil {
 		out.do(Reply{*n.leaving, control.Done{}})
 		n.leaving = nil

@@ -61,7 +61,7 @@ func (n *Node) Step(now time.Time, event Event) Step {
 	case Called:
 		n.called(now, e, &out)
 	case ForwardReturned:
-		out.do(Reply{e.Request, e.Answer})
+		out.do(Reply(e))
 	case Joined:
 		n.joined(now, e, &out)
 	case RoleChanged:

@@ -53,7 +53,7 @@ func (w *worker) begin(n *Node, now time.Time) {
 }
 
 // dismiss ends the worker's tasks: the node is in no swarm any more.
-func (w *worker) dismiss(n *Node, now time.Time) {
+func (w *worker) dismiss(now time.Time) {
 	w.outbox, w.inbox = nil, nil
 	w.session, w.sequence, w.nextBeat, w.unknown = 0, 0, time.Time{}, time.Time{}
 	w.term = 0

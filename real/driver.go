@@ -17,6 +17,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/invariant"
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -299,7 +300,7 @@ func (d *Driver) perform(effect engine.Effect) {
 	case engine.ApplyNetwork:
 		d.ports.Network.Apply(f.Plan)
 	default:
-		panic(fmt.Sprintf("the driver does not know how to carry out %T", effect))
+		invariant.Violated("the driver does not know how to carry out %T", effect)
 	}
 }
 

@@ -47,21 +47,20 @@ type Mishaps struct {
 
 // A Container is what a host really has, whatever the store says.
 type Container struct {
-	Task     state.TaskID
-	Service  state.ServiceID
-	Host     *Host
-	Running  bool
-	Started  time.Duration // virtual time of the start, 0 if it has not been started
-	Ended    time.Duration
-	Code     int
-	OOM      bool
-	PID      int
-	Image    string
-	Address  netip.Addr // on its host's bridge
-	created  agent.Container
-	starts   uint64
-	stopping bool
-	slots    []func()
+	Task    state.TaskID
+	Service state.ServiceID
+	Host    *Host
+	Running bool
+	Started time.Duration // virtual time of the start, 0 if it has not been started
+	Ended   time.Duration
+	Code    int
+	OOM     bool
+	PID     int
+	Image   string
+	Address netip.Addr // on its host's bridge
+	created agent.Container
+	starts  uint64
+	slots   []func()
 }
 
 // surveyPeriod is how long after an exit was lost the runtime lists its
@@ -199,7 +198,7 @@ func (m *machine) pull(f engine.PullImage) {
 	m.work(image.PullTime, 100*time.Millisecond, func() engine.Event {
 		switch {
 		case image.Missing:
-			return engine.ImagePulled{Task: f.Task, Err: fmt.Errorf("No such image: %s", f.Image)} //nolint:staticcheck,revive // Docker's text
+			return engine.ImagePulled{Task: f.Task, Err: fmt.Errorf("No such image: %s", f.Image)} //nolint:staticcheck // Docker's text
 		case m.draws.Chance(m.mishaps.PullFail):
 			m.h.w.Probe("pull failed")
 			return engine.ImagePulled{Task: f.Task, Err: errors.New("the registry cannot be reached")}

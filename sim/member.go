@@ -119,6 +119,7 @@ func (h *Host) ask(to *Host, call control.Call, done func(control.Admitted, erro
 					finish(a, nil)
 				case control.Failed:
 					finish(control.Admitted{}, errors.New(a.Message))
+				default:
 				}
 			})
 		})

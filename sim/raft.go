@@ -456,50 +456,50 @@ func (m *raftModel) again(h *Host) {
 }
 
 // accept makes the log up to an index that of the leader.
-func (o *replica) accept(r *replica, upto uint64) {
-	o.promised = r.term
-	if upto <= o.base {
+func (r *replica) accept(leader *replica, upto uint64) {
+	r.promised = leader.term
+	if upto <= r.base {
 		return
 	}
-	if o.last() < r.base || o.base < r.base && o.termAt(r.base) != r.baseTerm {
-		o.install(r)
+	if r.last() < leader.base || r.base < leader.base && r.termAt(leader.base) != leader.baseTerm {
+		r.install(leader)
 	}
 	// Where two logs have the same entry they have the same before it.
-	at := max(o.base, r.base) + 1
-	both := max(at, min(upto, o.last())+1) - at
+	at := max(r.base, leader.base) + 1
+	both := max(at, min(upto, r.last())+1) - at
 	at += uint64(sort.Search(int(both), func(i int) bool { //nolint:gosec // an index of a slice
-		return o.termAt(at+uint64(i)) != r.termAt(at+uint64(i)) //nolint:gosec // as above
+		return r.termAt(at+uint64(i)) != leader.termAt(at+uint64(i)) //nolint:gosec // as above
 	}))
 	if at > upto {
 		return
 	}
-	if at <= o.last() {
-		o.h.w.Probe("uncommitted entries overwritten")
-		o.entries = o.entries[:at-o.base-1]
+	if at <= r.last() {
+		r.h.w.Probe("uncommitted entries overwritten")
+		r.entries = r.entries[:at-r.base-1]
 	}
-	o.entries = append(o.entries, r.entries[at-r.base-1:upto-r.base]...)
+	r.entries = append(r.entries, leader.entries[at-leader.base-1:upto-leader.base]...)
 }
 
 // install takes the leader's snapshot in place of the log.
-func (o *replica) install(r *replica) {
-	o.h.w.Probe("snapshot installed")
-	o.base, o.baseTerm, o.snapshot, o.entries = r.base, r.baseTerm, r.snapshot, nil
-	o.commit = max(o.commit, o.base)
-	o.restore()
+func (r *replica) install(leader *replica) {
+	r.h.w.Probe("snapshot installed")
+	r.base, r.baseTerm, r.snapshot, r.entries = leader.base, leader.baseTerm, leader.snapshot, nil
+	r.commit = max(r.commit, r.base)
+	r.restore()
 }
 
 // restore hands the snapshot to the engine.
-func (o *replica) restore() {
-	if o.snapshot == nil || o.delivered >= o.base || !o.h.Running() {
+func (r *replica) restore() {
+	if r.snapshot == nil || r.delivered >= r.base || !r.h.Running() {
 		return
 	}
-	store, err := state.Restore(bytes.NewReader(o.snapshot))
+	store, err := state.Restore(bytes.NewReader(r.snapshot))
 	if err != nil {
-		o.h.w.Violate("S11 a snapshot can be restored", "%s: %v", o.h.Name, err)
+		r.h.w.Violate("S11 a snapshot can be restored", "%s: %v", r.h.Name, err)
 		return
 	}
-	o.delivered = o.base
-	o.h.take(engine.Restored{Store: store})
+	r.delivered = r.base
+	r.h.take(engine.Restored{Store: store})
 }
 
 // matched notes that a replica has all entries up to an index, and commits what

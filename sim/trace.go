@@ -177,6 +177,7 @@ func (t *Trace) container(event engine.Event) {
 		t.word("network-applied")
 		t.number(e.Generation)
 		t.failure(e.Err)
+	default:
 	}
 }
 

@@ -131,7 +131,7 @@ func (s *session) connectStreams(ctx context.Context, attached client.HijackedRe
 		return err
 	case <-ctx.Done():
 		attached.Close()
-		<-output
+		<-output //nolint:errcheck // it has been cut short
 		return ctx.Err()
 	}
 }
@@ -175,5 +175,5 @@ func (s *session) resize(ctx context.Context, id string) {
 		return
 	}
 	// Failing is not worth disturbing the screen: the next change tries again.
-	_, _ = s.client.ExecResize(ctx, id, client.ExecResizeOptions{Height: size.Height, Width: size.Width})
+	_, _ = s.client.ExecResize(ctx, id, client.ExecResizeOptions(size))
 }

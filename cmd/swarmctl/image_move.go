@@ -203,7 +203,7 @@ func writeFile(name string, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	defer os.Remove(file.Name()) //nolint:errcheck // it has another name by then, or goes with its directory
 	_, err = io.Copy(file, content)
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err

@@ -33,7 +33,7 @@ func newServiceInspect(s *session) *cobra.Command {
 			get := func(name string) (any, []byte, error) {
 				found, err := s.client.ServiceInspect(ctx, name, client.ServiceInspectOptions{InsertDefaults: true})
 				if errdefs.IsNotFound(err) {
-					err = fmt.Errorf("Error: no such service: %s", name) //nolint:revive,staticcheck // docker's text
+					err = fmt.Errorf("Error: no such service: %s", name)
 				}
 				return found.Service, found.Raw, err
 			}

@@ -50,11 +50,11 @@ func newContainerStats(s *session) *cobra.Command {
 
 func showStats(ctx context.Context, s *session, l *listing, names []string, all, once bool) error {
 	if once {
-		names, err := s.statsNames(ctx, names, all)
+		running, err := s.statsNames(ctx, names, all)
 		if err != nil {
 			return err
 		}
-		return s.statsOnce(ctx, l, names)
+		return s.statsOnce(ctx, l, running)
 	}
 	const period = 500 * time.Millisecond
 	ticker := time.NewTicker(period)

@@ -293,9 +293,9 @@ func newSwarmUnlock(s *session) *cobra.Command {
 			case err != nil:
 				return err
 			case info.Info.Swarm.LocalNodeState == swarm.LocalNodeStateInactive:
-				return errors.New("Error: This node is not part of a swarm") //nolint:revive // docker's text
+				return errors.New("Error: This node is not part of a swarm")
 			case info.Info.Swarm.LocalNodeState != swarm.LocalNodeStateLocked:
-				return errors.New("Error: swarm is not locked") //nolint:revive // docker's text
+				return errors.New("Error: swarm is not locked")
 			}
 			s.print("Enter unlock key: ")
 			var key string

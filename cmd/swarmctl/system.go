@@ -245,7 +245,7 @@ func (s *session) findObject(ctx context.Context, kinds []string, getters map[st
 			return nil, nil, err
 		}
 	}
-	return nil, nil, fmt.Errorf("Error: No such object: %s", name) //nolint:revive,staticcheck // docker's text
+	return nil, nil, fmt.Errorf("Error: No such object: %s", name)
 }
 
 func (s *session) getters(ctx context.Context, size bool) map[string]getter {

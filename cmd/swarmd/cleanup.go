@@ -75,6 +75,7 @@ func removeContainers(ctx context.Context, o options, netns func(state.TaskID) s
 		case engine.ContainerRemoved:
 			failed = errors.Join(failed, e.Err)
 			left--
+		default:
 		}
 	}
 	return errors.Join(failed, r.Close())

@@ -28,7 +28,7 @@ type cluster struct {
 // newCluster starts hosts that are in no swarm, with the images loaded.
 func newCluster(t *testing.T, n int) *cluster {
 	p := needHosts(t)
-	dir, err := os.MkdirTemp(p.dir, "")
+	dir, err := os.MkdirTemp(p.dir, "") //nolint:usetesting // sockets have short paths
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -319,7 +319,7 @@ func (c *crashed) request(method, path string, body, answer any) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read only
+	defer response.Body.Close()
 	if response.StatusCode >= http.StatusBadRequest {
 		return fmt.Errorf("%s %s: %s", method, path, response.Status)
 	}

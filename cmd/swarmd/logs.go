@@ -56,7 +56,7 @@ func (s streamsOf) serve(ctx context.Context, request []byte, stream net.Conn) e
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
-	defer stream.Close() //nolint:errcheck // everything has been said
+	defer stream.Close()
 	defer cancel()
 	w := &logSender{stream: stream}
 	beside.Go(func() { // the manager says nothing: what can be read is that it has gone
@@ -139,7 +139,7 @@ func (r remoteLogs) ContainerLogs(ctx context.Context, node state.NodeID, ref st
 	if err != nil {
 		return err
 	}
-	defer stream.Close() //nolint:errcheck // it has been read
+	defer stream.Close()
 	defer context.AfterFunc(ctx, func() { _ = stream.Close() })()
 	for {
 		frame, err := readLogFrame(stream)

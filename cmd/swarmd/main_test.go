@@ -90,8 +90,7 @@ func (p *programs) startHost(t testing.TB, daemon, name string, args ...string) 
 	if daemon == lab.Swarmd {
 		program = p.swarmd
 	}
-	// Not the test's own directory: sockets have short paths.
-	dir, err := os.MkdirTemp(p.dir, "")
+	dir, err := os.MkdirTemp(p.dir, "") //nolint:usetesting // sockets have short paths
 	if err != nil {
 		t.Error(err)
 		return nil

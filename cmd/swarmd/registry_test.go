@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // the registry wants one
 	"net"
 	"net/http"
 	"net/http/httptest"

@@ -95,7 +95,7 @@ type explored struct {
 }
 
 func explore(ctx context.Context, c console, f *exploreFlags) error {
-	e := &exploration{c: c, f: f, began: time.Now(), probes: map[string]uint64{}, failed: map[string][]uint64{}} //nolint:forbidigo // bounds are in real time
+	e := &exploration{c: c, f: f, began: time.Now(), probes: map[string]uint64{}, failed: map[string][]uint64{}}
 	if f.during > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.during)
@@ -116,9 +116,9 @@ func explore(ctx context.Context, c console, f *exploreFlags) error {
 }
 
 // runAll runs a plan of every seed, several at a time, and yields them as they end.
-func (e *exploration) runAll(ctx context.Context) func(func(explored) bool) {
+func (e *exploration) runAll(parent context.Context) func(func(explored) bool) {
 	return func(yield func(explored) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(parent)
 		var all sync.WaitGroup
 		defer all.Wait()
 		defer cancel()
@@ -233,7 +233,7 @@ func writePlan(file string, p *plan.Plan, sentence string) error {
 }
 
 func (e *exploration) progress() {
-	now := time.Now() //nolint:forbidigo // progress is in real time
+	now := time.Now()
 	if !e.c.terminal || e.f.json || now.Sub(e.shown) < progressEach {
 		return
 	}
@@ -272,7 +272,7 @@ func (e *exploration) failures() int {
 // end tells what all came to.
 func (e *exploration) end() error {
 	e.clear()
-	wall := time.Since(e.began).Seconds() //nolint:forbidigo // as above
+	wall := time.Since(e.began).Seconds()
 	unreached := check.Unreached(e.probes)
 	if e.f.json {
 		if err := e.printJSON(map[string]any{

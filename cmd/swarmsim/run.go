@@ -123,9 +123,9 @@ type result struct {
 
 // playAll plays every scenario with every seed, several at the same time, and
 // yields what they came to in order.
-func playAll(ctx context.Context, f *runFlags, scripts []*script.Script) func(func(result) bool) {
+func playAll(parent context.Context, f *runFlags, scripts []*script.Script) func(func(result) bool) {
 	return func(yield func(result) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(parent)
 		var all sync.WaitGroup
 		defer all.Wait()
 		defer cancel()

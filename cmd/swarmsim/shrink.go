@@ -61,13 +61,13 @@ func newShrink(c console) *cobra.Command {
 
 // shrinkPlan makes a plan smaller for at most so long.
 func shrinkPlan(c console, p *plan.Plan, during time.Duration, show bool) (*plan.Plan, string, error) {
-	began := time.Now() //nolint:forbidigo // the bound is in real time
+	began := time.Now()
 	shown := began
 	s := plan.Shrinker{
 		Parser: parser{},
-		Enough: func() bool { return time.Since(began) > during }, //nolint:forbidigo // as above
+		Enough: func() bool { return time.Since(began) > during },
 		Tried: func(tries int, best *plan.Plan) {
-			now := time.Now() //nolint:forbidigo // as above
+			now := time.Now()
 			if !c.terminal || !show || now.Sub(shown) < progressEach {
 				return
 			}

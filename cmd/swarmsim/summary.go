@@ -42,7 +42,7 @@ type summary struct {
 type reach struct{ runs, reached int }
 
 func newSummary(c console, f *runFlags, scenarios int) *summary {
-	now := time.Now() //nolint:forbidigo // progress is in real time
+	now := time.Now()
 	return &summary{c: c, f: f, scenarios: scenarios, began: now, probes: map[string]uint64{}, sometimes: map[string]*reach{}}
 }
 
@@ -143,7 +143,7 @@ func (s *summary) flushName() {
 
 // progress shows how far a long command is, on a terminal.
 func (s *summary) progress(r *report) {
-	now := time.Now() //nolint:forbidigo // progress is in real time
+	now := time.Now()
 	if !s.c.terminal || s.f.json || now.Sub(s.shown) < progressEach {
 		return
 	}
@@ -174,7 +174,7 @@ func (s *summary) end() error {
 	}
 	if !s.f.json {
 		unreached := check.Unreached(s.probes)
-		wall := time.Since(s.began).Seconds() //nolint:forbidigo // as above
+		wall := time.Since(s.began).Seconds()
 		s.print("%d runs, %d failed; %s simulated in %s, %d events; %d of %d known probes reached\n",
 			s.runs, s.failed, seconds(s.virtual), seconds(wall), s.events, len(check.Probes())-len(unreached), len(check.Probes()))
 		if s.f.verbose {

@@ -262,10 +262,11 @@ func (f filler) fill(v reflect.Value, depth int) {
 		v.SetMapIndex(key, value)
 	case reflect.Struct:
 		for _, field := range v.Fields() {
-			if field := field; field.CanSet() {
+			if field.CanSet() {
 				f.fill(field, depth+1)
 			}
 		}
+	default:
 	}
 }
 

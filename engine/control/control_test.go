@@ -384,6 +384,7 @@ func (w *world) answer(a control.Answer) string {
 	case control.Sources:
 		say("tty %v", a.TTY)
 		w.tasks(&out, a.Tasks, a.Templates)
+	default:
 	}
 	return out.String()
 }

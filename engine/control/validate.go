@@ -340,6 +340,7 @@ func served(spec *swarm.ServiceSpec) *Failed {
 			return unserved("cluster volumes", "use a volume or a bind mount at "+m.Target)
 		case mount.TypeImage:
 			return unserved("mounts of images", "use a volume or a bind mount at "+m.Target)
+		default:
 		}
 	}
 	return nil

@@ -192,6 +192,7 @@ func (w *toy) take(l *link, m wire.Message) {
 		w.sequence = m.Sequence
 		w.told(m)
 	case wire.Hello, wire.Heartbeat, wire.Report:
+	default:
 	}
 }
 

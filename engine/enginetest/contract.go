@@ -80,6 +80,14 @@ func (c *Contract) pay(name string, args ...any) {
 	c.owed[name]--
 }
 
+// stepDown forgets what only a leader is told.
+func (c *Contract) stepDown() {
+	c.leading, c.inFlight = false, false
+	c.forget("committed ")
+	c.forget("verified ")
+	c.forget("voter ")
+}
+
 func (c *Contract) event(event engine.Event) {
 	if _, first := event.(engine.Started); first == c.started {
 		c.fault("8: Started must be the first event, and only that: got %T", event)
@@ -96,10 +104,7 @@ func (c *Contract) event(event engine.Event) {
 		if !c.leading {
 			c.fault("4: deposed without being elected")
 		}
-		c.leading, c.inFlight = false, false
-		c.forget("committed ")
-		c.forget("verified ")
-		c.forget("voter ")
+		c.stepDown()
 	case engine.Committed:
 		if e.Index <= c.index {
 			c.fault("4: index %d committed after %d", e.Index, c.index)
@@ -129,11 +134,8 @@ func (c *Contract) event(event engine.Event) {
 		c.pay("returned %d", e.Request)
 	case engine.Left:
 		c.pay("left")
-		c.leading, c.inFlight = false, false
+		c.stepDown()
 		c.index = 0 // of a log that is no more
-		c.forget("committed ")
-		c.forget("verified ")
-		c.forget("voter ")
 	case engine.ImagePulled:
 		c.pay("pulled %s", e.Task)
 	case engine.ContainerCreated:

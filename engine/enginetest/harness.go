@@ -237,6 +237,7 @@ func (h *Harness) step(e engine.Event, show bool) {
 			if a, ok := f.Message.(wire.Assign); ok {
 				h.sent[f.To] = a
 			}
+		default:
 		}
 		if kindOf(f) != "" {
 			h.owed = append(h.owed, f)

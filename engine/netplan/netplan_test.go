@@ -49,9 +49,9 @@ func input(t *testing.T, text string) netplan.Input {
 				task.Serving = true
 				continue
 			}
-			word, protocol, _ := strings.Cut(word, "/")
+			ports, protocol, _ := strings.Cut(word, "/")
 			p := swarm.PortConfig{Protocol: network.IPProtocol(protocol)}
-			if _, err := fmt.Sscanf(word, "%d:%d", &p.PublishedPort, &p.TargetPort); err != nil {
+			if _, err := fmt.Sscanf(ports, "%d:%d", &p.PublishedPort, &p.TargetPort); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
 			task.Ports = append(task.Ports, p)

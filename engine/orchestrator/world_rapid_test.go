@@ -294,7 +294,7 @@ func (s *storm) serves(d *state.Draft, v *state.Service) {
 			if live.Template != v.Template && !paused && !gone {
 				s.fail("slot %v of %s runs template %d, want %d", key, v.ID, live.Template, v.Template)
 			}
-			if live.Status.State != state.TaskRunning && !(live.Job && live.Status.State == state.TaskComplete) {
+			if live.Status.State != state.TaskRunning && (!live.Job || live.Status.State != state.TaskComplete) {
 				s.fail("slot %v of %s is %s at rest", key, v.ID, live.Status.State)
 			}
 		case last != nil && (restart.Condition == "none" || restart.Condition == "on-failure" || *restart.MaxAttempts > 0 || last.Job):

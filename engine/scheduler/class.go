@@ -69,16 +69,15 @@ func (l label) of(n *state.Node) string {
 	return n.Spec.Labels[l.name]
 }
 
-// classOf returns the class of what the group asks.
-func (s *Scheduler) classOf(g *group) *class {
+// classOf sees to it that the group knows the class of what it asks.
+func (s *Scheduler) classOf(g *group) {
 	if g.class != nil && !g.class.gone {
-		return g.class
+		return
 	}
 	if g.class == nil {
 		g.asks = signature(g.template)
 	}
 	g.class = s.class(g.asks, &g.template.Spec)
-	return g.class
 }
 
 // class returns the class of that signature, which is made when it is first wanted.

@@ -195,8 +195,8 @@ func (w *world) show(written []state.Diff[state.Task]) string {
 	var out strings.Builder
 	for _, d := range written {
 		t := d.After
-		switch {
-		case t.Status.State == state.TaskAssigned:
+		switch t.Status.State {
+		case state.TaskAssigned:
 			fmt.Fprintf(&out, "%s -> %s", t.ID, t.Node)
 			if len(t.Generic) > 0 {
 				fmt.Fprintf(&out, " %s", showGenerics(t.Generic))

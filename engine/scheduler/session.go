@@ -118,11 +118,13 @@ func (x *session) note(n *node, count uint64) {
 	if x.leaves == nil || n.object == nil {
 		return
 	}
-	at, ok := int32(0), true
+	at := int32(0)
 	for _, l := range c.spread {
-		if at, ok = c.branches[at].values[l.of(n.object)]; !ok {
+		next, ok := c.branches[at].values[l.of(n.object)]
+		if !ok {
 			return // no member is there
 		}
+		at = next
 		x.load[at] += count
 	}
 }

@@ -110,6 +110,7 @@ func FuzzObject(f *testing.F) {
 			v := *delta.Tasks[0].After
 			d.PutTask(&v)
 			want, got = &v, s.Apply(2, d.Changes()).Tasks[0].After
+		default:
 		}
 		if diff := cmp.Diff(want, got, compareObjects()); diff != "" {
 			t.Fatal(diff)

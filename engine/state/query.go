@@ -209,6 +209,7 @@ func (d *Draft) encode(b []byte, k Key) (_ []byte, there, before bool) {
 			b = t.append(b)
 		}
 		_, before = d.base.tasks[TaskID(k.ID)]
+	default:
 	}
 	return b, there, before
 }

@@ -114,6 +114,7 @@ func plain(t *rapid.T, v reflect.Value, path string, depth int) {
 		v.SetInt(int64(rapid.IntRange(1, 1<<30).Draw(t, path)))
 	case reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(rapid.IntRange(1, 1<<30).Draw(t, path)))
+	default:
 	}
 }
 

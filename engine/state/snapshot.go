@@ -54,7 +54,7 @@ func (s *Store) Freeze() *Snapshot {
 // freeze appends the objects of a table in no order: [Snapshot.WriteTo] sorts,
 // away from the store.
 func freeze[ID ~string, T any](to []Change, k Kind, t table[ID, T]) []Change {
-	for id, o := range t { //nolint:revive // sorted before anybody sees it
+	for id, o := range t {
 		to = append(to, Change{Key{k, string(id)}, o.raw})
 	}
 	return to

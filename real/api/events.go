@@ -109,6 +109,7 @@ func renderEvent(event events.Message) legacyEvent {
 		fallthrough
 	case events.ImageEventType:
 		rendered.Status, rendered.ID = string(event.Action), event.Actor.ID
+	default:
 	}
 	return rendered
 }
@@ -190,6 +191,7 @@ func concernsImage(event events.Message, want string) bool {
 		names = []string{event.Actor.ID, event.Actor.Attributes["name"]}
 	case events.ContainerEventType:
 		names = []string{event.Actor.Attributes["image"]}
+	default:
 	}
 	return slices.ContainsFunc(names, func(name string) bool { return name == want || withoutTag(name) == want })
 }

@@ -204,7 +204,7 @@ func (s *Server) writeArchive(w http.ResponseWriter, r *http.Request, names []st
 	if err := s.runtime.SaveImages(r.Context(), names, w); err != nil {
 		if begun(w) {
 			s.refuse(w, r, err)
-			panic(http.ErrAbortHandler) // A short archive must not look whole.
+			panic(http.ErrAbortHandler) //nolint:forbidigo // A short archive must not look whole.
 		}
 		return err
 	}

@@ -170,7 +170,7 @@ func logOptionsOf(query url.Values) (LogOptions, error) {
 		Tail:   -1,
 	}
 	if !options.Stdout && !options.Stderr {
-		return LogOptions{}, fmt.Errorf("Bad parameters: you must choose at least one stream") //nolint:revive // Docker's text.
+		return LogOptions{}, fmt.Errorf("Bad parameters: you must choose at least one stream") //nolint:staticcheck // Docker's text.
 	}
 	var err error
 	if options.Since, err = parseTimestamp(query.Get("since")); err != nil {

@@ -143,8 +143,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route := "none"
 	defer func() {
 		if caught := recover(); caught != nil {
-			if caught == http.ErrAbortHandler {
-				panic(caught)
+			if err, ok := caught.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(caught) //nolint:forbidigo // this is how net/http is told to hang up
 			}
 			s.log.Error("the handler of an API request panicked", "method", r.Method, "path", r.URL.Path, "panic", caught, "stack", stack())
 			s.refuse(tracked, r, fmt.Errorf("internal error while serving %s %s: the daemon's log says more", r.Method, r.URL.Path))

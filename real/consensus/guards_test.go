@@ -42,7 +42,7 @@ func (h *heartbeats) SetHeartbeatHandler(handle func(raft.RPC)) {
 // beat delivers a heartbeat, by the fast path or the slow one, and waits for the
 // answer.
 func (h *heartbeats) beat(from *raft.InmemTransport, term uint64) error {
-	request := &raft.AppendEntriesRequest{RPCHeader: header(), Term: term, Leader: []byte("b")}
+	request := &raft.AppendEntriesRequest{RPCHeader: header(), Term: term, Leader: []byte("b")} //nolint:staticcheck // the library still reads it
 	h.mu.Lock()
 	fast := h.fast
 	h.mu.Unlock()
@@ -151,7 +151,7 @@ func TestVoteGuard(t *testing.T) {
 		must(t, m.openStorage())
 		must(t, m.run())
 		var answer raft.RequestVoteResponse
-		must(t, b.RequestVote("a", "a", &raft.RequestVoteRequest{RPCHeader: header(), Term: 7, Candidate: []byte("b"), LastLogIndex: 1, LastLogTerm: 1}, &answer))
+		must(t, b.RequestVote("a", "a", &raft.RequestVoteRequest{RPCHeader: header(), Term: 7, Candidate: []byte("b"), LastLogIndex: 1, LastLogTerm: 1}, &answer)) //nolint:staticcheck // as above
 		return answer.Granted
 	}
 	shown := false
@@ -183,7 +183,7 @@ func TestLivelockGuard(t *testing.T) {
 	}
 	accepts := func(b *raft.InmemTransport) bool {
 		request := &raft.AppendEntriesRequest{
-			RPCHeader: header(), Term: 3, Leader: []byte("b"), PrevLogEntry: 8, PrevLogTerm: 3, LeaderCommitIndex: 9,
+			RPCHeader: header(), Term: 3, Leader: []byte("b"), PrevLogEntry: 8, PrevLogTerm: 3, LeaderCommitIndex: 9, //nolint:staticcheck // as above
 			Entries: []*raft.Log{{Index: 9, Term: 3, Type: raft.LogCommand, Data: state.Entry{Proposal: state.ProposalID{Term: 3}}.Append(nil)}},
 		}
 		var answer raft.AppendEntriesResponse
@@ -259,6 +259,7 @@ func TestBarrierGuard(t *testing.T) {
 				delivered++
 			case engine.Elected:
 				return delivered < 10
+			default:
 			}
 		}
 		return false
@@ -390,6 +391,7 @@ func (m *member) try(n int) bool {
 				committed = committed || e.Entry.Proposal == id
 			case engine.Deposed:
 				deposed = true
+			default:
 			}
 		}
 		return committed || deposed

@@ -134,6 +134,7 @@ func (m *member) post(e engine.Event) {
 			fault("deposed without having been elected")
 		}
 		m.leading = false
+	default:
 	}
 }
 
@@ -187,6 +188,7 @@ func (m *member) propose(n int) error {
 					committed = committed || e.Entry.Proposal == id
 				case engine.Deposed:
 					deposed = true
+				default:
 				}
 			}
 			return committed || deposed || len(m.fatal) > 0

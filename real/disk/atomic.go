@@ -64,7 +64,7 @@ func readFile(fsys FS, name string, bytesMax int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // only read
 	size, err := r.Size()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)

@@ -248,7 +248,7 @@ func (l *Log) createSegment(first uint64) error {
 		_ = l.file.Close()
 	}
 	l.file = file
-	if _, err := file.Write(s.header.append(nil)); err != nil {
+	if _, err := file.Write(s.header.encode()); err != nil {
 		return fmt.Errorf("write %s: %w", s.name, err)
 	}
 	if err := file.Sync(); err != nil {

@@ -31,14 +31,13 @@ const (
 
 type segmentHeader struct{ first, salt uint64 }
 
-func (h segmentHeader) append(b []byte) []byte {
-	at := len(b)
-	b = append(b, segmentMagic...)
+func (h segmentHeader) encode() []byte {
+	b := []byte(segmentMagic)
 	b = append(b, 0, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint32(b, segmentVersion)
 	b = binary.LittleEndian.AppendUint64(b, h.first)
 	b = binary.LittleEndian.AppendUint64(b, h.salt)
-	binary.LittleEndian.PutUint32(b[at+8:], checksum(0, b[at+12:]))
+	binary.LittleEndian.PutUint32(b[8:], checksum(0, b[12:]))
 	return b
 }
 

@@ -122,7 +122,7 @@ func (s *Snapshots) About(name string) (about []byte, size int64, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("open snapshot %s: %w", name, err)
 	}
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // only read
 	frame, err := s.readFrame(name, r)
 	return frame.about, frame.size, err
 }

@@ -200,7 +200,7 @@ func (h *Host) end(signal syscall.Signal) error {
 		return err
 	case <-timeout.C:
 		_ = daemon.Process.Kill()
-		<-h.ended
+		<-h.ended //nolint:errcheck // it was killed
 		return fmt.Errorf("%s did not end within %v of signal %v", h.Daemon, stopPeriod, signal)
 	}
 }

@@ -275,7 +275,7 @@ func (l *lab) serve(ns netns.NsHandle, name string, number int) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.t.Cleanup(func() { stream.Close(); packets.Close() })
+	l.t.Cleanup(func() { stream.Close(); _ = packets.Close() })
 	go func() {
 		for {
 			c, err := stream.Accept()

@@ -95,7 +95,7 @@ func (p *Peers) Renew(ctx context.Context, m wire.Manager, r Request) (Certified
 
 // ask sends the request and takes the answer; the connection is of no use after.
 func ask(ctx context.Context, conn net.Conn, r Request) (Certified, error) {
-	defer conn.Close() //nolint:errcheck // the answer is here, or not
+	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	data, err := json.Marshal(r)
 	if err == nil {

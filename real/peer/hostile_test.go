@@ -120,7 +120,7 @@ func closedSoon(t *testing.T, conn net.Conn) error {
 	_, err := conn.Read(make([]byte, 1))
 	var timeout net.Error
 	if err == nil || errors.As(err, &timeout) && timeout.Timeout() {
-		return fmt.Errorf("it is kept open: %v", err)
+		return fmt.Errorf("it is kept open: %w", err)
 	}
 	return nil
 }

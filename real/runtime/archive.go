@@ -24,7 +24,7 @@ func (l *Local) LoadImages(ctx context.Context, in io.Reader, progress func(json
 	if err != nil {
 		return invalidf("the archive cannot be read: %s", err)
 	}
-	defer plain.Close() //nolint:errcheck // only read
+	defer plain.Close()
 	ctx, done, err := r.client.WithLease(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot load images: %w", err)

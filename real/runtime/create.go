@@ -72,7 +72,7 @@ func checkContainer(c agent.Container) error {
 		return invalidf("the container's name has %d bytes, at most %d are possible, and it must have a task", len(c.Name), nameLengthMax)
 	}
 	if len(c.Spec.Secrets)+len(c.Spec.Configs) > 0 {
-		return unsupportedf("secrets and configs cannot be given to containers on this node")
+		return unsupported("secrets and configs cannot be given to containers on this node")
 	}
 	if !c.Spec.Isolation.IsDefault() {
 		return invalidf("invalid isolation %q: only \"default\" is possible on Linux", c.Spec.Isolation)
@@ -177,7 +177,7 @@ func (r *Runtime) design(rec *record, image localImage) error {
 	rec.Args = slices.Concat(rec.Entrypoint, rec.Cmd)
 	if spec.Init != nil && *spec.Init {
 		if len(r.host.initCommand) == 0 {
-			return unsupportedf("there is no statically linked docker-init or tini on this node, as init needs: install tini")
+			return unsupported("there is no statically linked docker-init or tini on this node, as init needs: install tini")
 		}
 		rec.Args = slices.Concat([]string{initTarget}, r.host.initCommand[1:], rec.Args)
 	}

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/containerd/errdefs"
@@ -30,8 +29,8 @@ func conflictf(format string, args ...any) error {
 	return &failure{fmt.Sprintf(format, args...), errdefs.ErrConflict}
 }
 
-func unsupportedf(format string, args ...any) error {
-	return &failure{fmt.Sprintf(format, args...), errdefs.ErrNotImplemented}
+func unsupported(text string) error {
+	return &failure{text, errdefs.ErrNotImplemented}
 }
 
 func unauthorizedf(format string, args ...any) error {
@@ -40,14 +39,4 @@ func unauthorizedf(format string, args ...any) error {
 
 func unavailablef(format string, args ...any) error {
 	return &failure{fmt.Sprintf(format, args...), errdefs.ErrUnavailable}
-}
-
-// isAny reports whether err is one of the targets.
-func isAny(err error, targets ...error) bool {
-	for _, target := range targets {
-		if errors.Is(err, target) {
-			return true
-		}
-	}
-	return false
 }

@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"log"
+	"log" //nolint:depguard // the registry wants one
 	"net"
 	"net/http"
 	"os"

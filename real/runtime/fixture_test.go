@@ -82,7 +82,7 @@ func startHost(t testing.TB) *testHost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "rt")
+	dir, err := os.MkdirTemp("", "rt") //nolint:usetesting // sockets have short paths
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func startHost(t testing.TB) *testHost {
 }
 
 func configOf(dir, self string) Config {
-	var output io.Writer = io.Discard
+	output := io.Discard
 	if flag.Parsed() && testing.Verbose() {
 		output = os.Stderr
 	}

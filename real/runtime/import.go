@@ -97,12 +97,12 @@ func (r *Runtime) storeLayer(ctx context.Context, layer io.Reader) (ocispec.Desc
 	if err != nil {
 		return d, invalidf("the archive cannot be read: %s", err)
 	}
-	defer plain.Close() //nolint:errcheck // only read
+	defer plain.Close()
 	w, err := content.OpenWriter(ctx, r.client.ContentStore(), content.WithRef("import-"+randomID()))
 	if err != nil {
 		return d, fmt.Errorf("cannot store a layer: %w", err)
 	}
-	defer w.Close() //nolint:errcheck // committed, or given up
+	defer w.Close()
 	if d.Size, err = io.Copy(w, plain); err != nil {
 		return d, fmt.Errorf("cannot store a layer: %w", err)
 	}

@@ -108,7 +108,7 @@ const (
 type recordBytes []byte
 
 // GetTypeUrl names the content, for containerd.
-func (recordBytes) GetTypeUrl() string { return recordType } //nolint:revive,staticcheck // the name is typeurl's
+func (recordBytes) GetTypeUrl() string { return recordType }
 
 // GetValue is the content.
 func (b recordBytes) GetValue() []byte { return b }

@@ -187,7 +187,7 @@ func (l *Local) ContainerLogs(ctx context.Context, ref string, o LogOptions, emi
 		return err
 	}
 	if i.record.LogDriver == logwriter.None {
-		return unsupportedf("configured logging driver does not support reading")
+		return unsupported("configured logging driver does not support reading")
 	}
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -106,9 +106,9 @@ func (r *Runtime) mountPoint(rec *record, m mount.Mount) (container.MountPoint, 
 	case mount.TypeImage:
 		point.RW = false
 	case mount.TypeCluster:
-		return point, unsupportedf("cluster volumes are not supported: no CSI plugin can be on this node")
+		return point, unsupported("cluster volumes are not supported: no CSI plugin can be on this node")
 	case mount.TypeNamedPipe:
-		return point, unsupportedf("named pipes can be mounted on Windows only")
+		return point, unsupported("named pipes can be mounted on Windows only")
 	default:
 		return point, invalidf("mount type unknown: %q", m.Type)
 	}
@@ -165,6 +165,7 @@ func widest(root string, p mount.Propagation) string {
 		if root == "" {
 			return "rslave"
 		}
+	default:
 	}
 	return root
 }

@@ -2,9 +2,9 @@ package runtime
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/invariant"
 )
 
 // perform runs work that ends by posting an answer, unless Close comes first.
@@ -34,7 +34,7 @@ func (r *Runtime) Perform(effect engine.Effect) {
 	case engine.RemoveContainer:
 		r.RemoveContainer(e)
 	default:
-		panic(fmt.Sprintf("the runtime does not know how to carry out %T", effect))
+		invariant.Violated("the runtime does not know how to carry out %T", effect)
 	}
 }
 

@@ -156,7 +156,7 @@ func (r *Runtime) fly(ctx context.Context, request pullRequest, f *flight) error
 		return pullFailure(name, err)
 	}
 	f.say(jsonstream.Message{Status: "Pulling from " + strings.TrimPrefix(name.repository(), hubHost+"/"), ID: tagOf(name)})
-	matcher := platforms.MatchComparer(platforms.Default())
+	matcher := platforms.Default()
 	if request.platform != "" {
 		platform, err := platforms.Parse(request.platform)
 		if err != nil {

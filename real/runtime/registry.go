@@ -297,7 +297,7 @@ func fetchJSON(ctx context.Context, fetcher remotes.Fetcher, d ocispec.Descripto
 	if err != nil {
 		return err
 	}
-	defer body.Close() //nolint:errcheck // only read
+	defer body.Close()
 	data, err := io.ReadAll(io.LimitReader(body, imageConfigBytesMax))
 	if err != nil {
 		return err

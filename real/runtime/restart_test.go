@@ -89,7 +89,7 @@ func runVictim(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(pid)
+	fmt.Fprintln(os.Stdout, pid)
 	select {}
 }
 

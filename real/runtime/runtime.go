@@ -187,7 +187,7 @@ func (r *Runtime) Close() error {
 		errs = append(errs, r.client.Close())
 	}
 	if r.child != nil {
-		errs = append(errs, r.child.close())
+		r.child.close()
 	}
 	return errors.Join(errs...)
 }

@@ -147,10 +147,10 @@ func (r *Runtime) confine(spec *specs.Spec, privileges *swarm.Privileges) error 
 		privileges = &swarm.Privileges{}
 	}
 	if privileges.CredentialSpec != nil {
-		return unsupportedf("credential specs are of Windows containers")
+		return unsupported("credential specs are of Windows containers")
 	}
 	if s := privileges.SELinuxContext; s != nil && (s.User != "" || s.Role != "" || s.Type != "" || s.Level != "") {
-		return unsupportedf("SELinux labels are not supported: leave User, Role, Type and Level out of SELinuxContext")
+		return unsupported("SELinux labels are not supported: leave User, Role, Type and Level out of SELinuxContext")
 	}
 	spec.Process.NoNewPrivileges = privileges.NoNewPrivileges
 	mode := swarm.SeccompModeDefault
@@ -165,7 +165,7 @@ func (r *Runtime) confine(spec *specs.Spec, privileges *swarm.Privileges) error 
 		}
 	case swarm.SeccompModeCustom:
 		if !r.host.seccomp {
-			return unsupportedf("seccomp is not enabled in your kernel, cannot run a custom seccomp profile")
+			return unsupported("seccomp is not enabled in your kernel, cannot run a custom seccomp profile")
 		}
 		profile, err := customSeccomp(privileges.Seccomp.Profile, spec.Process.Capabilities.Bounding)
 		if err != nil {
@@ -192,7 +192,7 @@ func (r *Runtime) imageMounts(ctx context.Context, i *instance) (map[string]spec
 			continue
 		}
 		if m.ImageOptions != nil && m.ImageOptions.Subpath != "" {
-			return nil, unsupportedf("invalid mount config for type \"image\": a subpath is not supported here")
+			return nil, unsupported("invalid mount config for type \"image\": a subpath is not supported here")
 		}
 		image, err := r.image(ctx, m.Source)
 		if err != nil {

@@ -86,10 +86,9 @@ func supervise(ctx context.Context, c Config) (*supervisor, error) {
 }
 
 // close ends containerd; shims and containers are not its children.
-func (s *supervisor) close() error {
+func (s *supervisor) close() {
 	s.cancel()
 	<-s.done
-	return nil
 }
 
 // keep starts containerd again whenever it has died, until ctx ends.
@@ -250,7 +249,7 @@ func awaitExit(ctx context.Context, pid int) bool {
 	if err != nil {
 		return pollExit(ctx, pid)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	defer unix.Close(fd)
 	const turn = 20 * time.Millisecond
 	for ctx.Err() == nil {
 		wait := turn

@@ -21,7 +21,7 @@ func (s *swarm) idle(ctx context.Context, period time.Duration) (map[string]floa
 	if err := s.create(ctx, "web", 3); err != nil {
 		return nil, err
 	}
-	if err := s.untilRunning(ctx, "web", 3); err != nil {
+	if err := s.untilRunning(ctx, 3); err != nil {
 		return nil, err
 	}
 	settle := time.NewTimer(10 * time.Second) // what the start has set off
@@ -86,7 +86,7 @@ func (s *swarm) look(ctx context.Context, pids ...int) (look, error) {
 		if err != nil {
 			return l, err
 		}
-		defer response.Body.Close() //nolint:errcheck // it was read only
+		defer response.Body.Close()
 		lines := bufio.NewScanner(response.Body)
 		for lines.Scan() {
 			if text, ok := strings.CutPrefix(lines.Text(), "swarmd_log_index "); ok {

@@ -70,7 +70,7 @@ func launch(count int) func(context.Context, *swarm) (map[string]float64, error)
 		if err := s.create(ctx, "web", uint64(count)); err != nil {
 			return nil, err
 		}
-		if err := s.untilRunning(ctx, "web", count); err != nil {
+		if err := s.untilRunning(ctx, count); err != nil {
 			return nil, err
 		}
 		values := map[string]float64{fmt.Sprintf(launched, count): since(start)}
@@ -89,7 +89,7 @@ func replace(ctx context.Context, s *swarm) (map[string]float64, error) {
 	if err := s.create(ctx, "web", 1); err != nil {
 		return nil, err
 	}
-	if err := s.untilRunning(ctx, "web", 1); err != nil {
+	if err := s.untilRunning(ctx, 1); err != nil {
 		return nil, err
 	}
 	victims, err := s.containers(ctx, "")
@@ -97,7 +97,7 @@ func replace(ctx context.Context, s *swarm) (map[string]float64, error) {
 		return nil, fmt.Errorf("one container was expected: %v, %w", victims, err)
 	}
 	start := time.Now()
-	if err := s.post(ctx, "/containers/"+victims[0]+"/kill", nil, nil); err != nil {
+	if err := s.post(ctx, "/containers/"+victims[0]+"/kill", nil); err != nil {
 		return nil, err
 	}
 	err = until(ctx, func() (bool, error) {
@@ -119,7 +119,7 @@ func roll(ctx context.Context, s *swarm) (map[string]float64, error) {
 	if err := s.create(ctx, "web", updatedTasks); err != nil {
 		return nil, err
 	}
-	if err := s.untilRunning(ctx, "web", updatedTasks); err != nil {
+	if err := s.untilRunning(ctx, updatedTasks); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -161,7 +161,7 @@ func scale(ctx context.Context, s *swarm) (map[string]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.untilRunning(ctx, "web", step.replicas); err != nil {
+		if err := s.untilRunning(ctx, step.replicas); err != nil {
 			return nil, err
 		}
 		err = until(ctx, func() (bool, error) {

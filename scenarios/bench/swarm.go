@@ -45,8 +45,8 @@ func newSwarm(ctx context.Context, c lab.Config, archive string) (*swarm, error)
 		return nil, err
 	}
 	defer file.Close() //nolint:errcheck // it was read only
-	if err := s.request(ctx, http.MethodPost, "/images/load?quiet=1", "application/x-tar", file, nil); err == nil {
-		err = s.post(ctx, "/swarm/init", map[string]string{"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": host.Addr}, nil)
+	if err = s.request(ctx, http.MethodPost, "/images/load?quiet=1", "application/x-tar", file, nil); err == nil {
+		err = s.post(ctx, "/swarm/init", map[string]string{"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": host.Addr})
 	}
 	if err != nil {
 		s.remove()
@@ -73,7 +73,7 @@ func (s *swarm) request(ctx context.Context, method, path, kind string, body io.
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read only
+	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
@@ -91,12 +91,12 @@ func (s *swarm) get(ctx context.Context, path string, answer any) error {
 	return s.request(ctx, http.MethodGet, path, "", nil, answer)
 }
 
-func (s *swarm) post(ctx context.Context, path string, body, answer any) error {
+func (s *swarm) post(ctx context.Context, path string, body any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return s.request(ctx, http.MethodPost, path, "application/json", bytes.NewReader(text), answer)
+	return s.request(ctx, http.MethodPost, path, "application/json", bytes.NewReader(text), nil)
 }
 
 // spec is a service of containers that end at once when they are told to. On
@@ -123,7 +123,7 @@ func (s *swarm) spec(name string, replicas uint64) dockerswarm.ServiceSpec {
 }
 
 func (s *swarm) create(ctx context.Context, name string, replicas uint64) error {
-	return s.post(ctx, "/services/create", s.spec(name, replicas), nil)
+	return s.post(ctx, "/services/create", s.spec(name, replicas))
 }
 
 func (s *swarm) service(ctx context.Context, name string) (dockerswarm.Service, error) {
@@ -141,7 +141,7 @@ func (s *swarm) update(ctx context.Context, name string, change func(*dockerswar
 			return false, err
 		}
 		change(&v.Spec)
-		err = s.post(ctx, fmt.Sprintf("/services/%s/update?version=%d", v.ID, v.Version.Index), v.Spec, nil)
+		err = s.post(ctx, fmt.Sprintf("/services/%s/update?version=%d", v.ID, v.Version.Index), v.Spec)
 		if err != nil && strings.Contains(err.Error(), "update out of sequence") {
 			return false, nil
 		}
@@ -191,9 +191,9 @@ func until(ctx context.Context, done func() (bool, error)) error {
 	}
 }
 
-func (s *swarm) untilRunning(ctx context.Context, name string, count int) error {
+func (s *swarm) untilRunning(ctx context.Context, count int) error {
 	return until(ctx, func() (bool, error) {
-		n, err := s.running(ctx, name, false)
+		n, err := s.running(ctx, "web", false)
 		return n == count, err
 	})
 }

@@ -169,6 +169,7 @@ func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
 		look = true
 	case engine.ContainerStarted, engine.ContainerExited, engine.ContainerRemoved, engine.ContainersFound, engine.Started, engine.Deposed:
 		look = true
+	default:
 	}
 	for _, f := range step.Effects {
 		switch f := f.(type) {
@@ -180,6 +181,7 @@ func (c *Checker) Stepped(h *sim.Host, event engine.Event, step engine.Step) {
 			}
 		case engine.Propose:
 			c.decided[f.Entry.Proposal] = c.World.Now()
+		default:
 		}
 		plain = false
 	}

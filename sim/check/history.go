@@ -125,6 +125,7 @@ func outcomeOf(op *sim.Operation) outcome {
 		case strings.Contains(a.Message, "update out of sequence"):
 			return sequence
 		}
+	default:
 	}
 	return unknown
 }

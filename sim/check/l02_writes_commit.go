@@ -47,6 +47,7 @@ func (o *writesCommit) Healed(c *Checker) {
 				c.Violate(o, "%s leads, and has not answered a write within %v", leader.Name, writeMost)
 				return
 			}
+		default:
 		}
 		c.World.Run(c.World.Now() + writeMost)
 	}

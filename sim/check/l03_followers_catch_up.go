@@ -59,6 +59,7 @@ func (o *followersCatchUp) Stepped(_ *Checker, h *sim.Host, event engine.Event, 
 	switch event.(type) {
 	case engine.Committed, engine.Started:
 		delete(o.installs, h)
+	default:
 	}
 }
 

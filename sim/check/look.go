@@ -201,6 +201,3 @@ func (c *Checker) host(id state.NodeID) *sim.Host {
 	}
 	return c.World.Host(string(id))
 }
-
-// short is an identifier as people read it.
-func short[T ~string](id T) string { return string(id[:min(len(id), 8)]) }

@@ -27,9 +27,6 @@ func cloneSpec(s swarm.ServiceSpec) swarm.ServiceSpec {
 	return c
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 // create asks for a service of a random kind.
 func (u *user) create() {
 	u.names++

@@ -25,6 +25,7 @@ func (o *logOnlyGrows) Stepped(c *Checker, h *sim.Host, event engine.Event, _ en
 		if h.Manager {
 			o.judge(c, h, h.Life(), h.Log())
 		}
+	default:
 	}
 }
 

@@ -42,6 +42,7 @@ func (o *versionsOnce) Called(c *Checker, h *sim.Host, call engine.Called) {
 		if n := c.View().Node(state.NodeID(x.Ref)); n != nil {
 			v.id = string(n.ID)
 		}
+	default:
 	}
 	if v.id != "" {
 		o.asked[request{h, call.Request}] = v

@@ -18,10 +18,10 @@ type failuresCounted struct {
 
 // An updateSeen is one update of a service, from its beginning or from a rollback.
 type updateSeen struct {
-	version, template uint64
-	started           state.Wall
-	rollback          bool
-	sure, perhaps     uint64 // failures within their monitor: surely, and besides those perhaps
+	template      uint64
+	started       state.Wall
+	rollback      bool
+	sure, perhaps uint64 // failures within their monitor: surely, and besides those perhaps
 }
 
 // Sentence implements [Oracle].
@@ -58,11 +58,11 @@ func (o *failuresCounted) Committed(c *Checker, index uint64, _ state.Entry, del
 }
 
 // begin notes which update a service is in.
-func (o *failuresCounted) begin(s *state.Service) *updateSeen {
+func (o *failuresCounted) begin(s *state.Service) {
 	u := s.Update
 	if u == nil {
 		delete(o.updates, s.ID)
-		return nil
+		return
 	}
 	seen := o.updates[s.ID]
 	if seen == nil || seen.started != u.Started || seen.rollback != rollingBack(u) || u.Template != 0 && seen.template != 0 && seen.template != u.Template {
@@ -72,7 +72,6 @@ func (o *failuresCounted) begin(s *state.Service) *updateSeen {
 	if seen.template == 0 {
 		seen.template = u.Template
 	}
-	return seen
 }
 
 // look counts a task that has failed.

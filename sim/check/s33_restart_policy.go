@@ -118,7 +118,7 @@ func (o *restarts) count(c *Checker, index uint64, t *state.Task, last state.Wal
 		ends = slices.Clone(ends)
 		ends = slices.DeleteFunc(ends, func(at state.Wall) bool { return at < since })
 	}
-	if p.attempts > 0 && uint64(len(ends)) > p.attempts && !(p.window > 0 && c.Skewed()) {
+	if p.attempts > 0 && uint64(len(ends)) > p.attempts && (p.window == 0 || !c.Skewed()) {
 		c.Violate(o, "entry %d restarts slot %v after %d ends; %d attempts are allowed", index, t.SlotKey(), len(ends), p.attempts)
 	}
 }

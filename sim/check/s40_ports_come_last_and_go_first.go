@@ -37,6 +37,7 @@ func (o *portsOrder) Stepped(c *Checker, h *sim.Host, _ engine.Event, step engin
 			o.planned(c, h, f.Plan)
 		case engine.StopContainer:
 			o.stopped(c, h, h.Container(f.Task))
+		default:
 		}
 	}
 }

@@ -138,7 +138,7 @@ func (g *generator) constraint() string {
 
 func (g *generator) image(job bool) string {
 	fitting := slices.DeleteFunc(slices.Clone(g.images), func(name string) bool {
-		return strings.HasPrefix(name, "done") != job && !(job && name == "crash:1")
+		return strings.HasPrefix(name, "done") != job && (!job || name != "crash:1")
 	})
 	switch {
 	case job && (len(fitting) == 0 || g.Chance(0.5)):

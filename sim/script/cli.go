@@ -172,7 +172,7 @@ func (a *asking) try() {
 	case ChangeService:
 		a.call(control.ServiceInspect{Ref: f.Name}, func(answer control.Answer) { a.changeService(f, answer) })
 	case RollbackService:
-		a.call(control.ServiceInspect{Ref: f.Name}, func(answer control.Answer) { a.rollback(f, answer) })
+		a.call(control.ServiceInspect{Ref: f.Name}, func(answer control.Answer) { a.rollback(answer) })
 	case ChangeNode:
 		a.call(control.NodeInspect{Ref: f.Name}, func(answer control.Answer) { a.changeNode(f, answer) })
 	case ChangeSwarm:
@@ -305,7 +305,7 @@ func (a *asking) changeService(f ChangeService, answer control.Answer) {
 	a.call(control.ServiceUpdate{Ref: string(s.ID), Version: s.SpecVersion, Spec: spec, AuthFrom: "spec"}, a.end)
 }
 
-func (a *asking) rollback(f RollbackService, answer control.Answer) {
+func (a *asking) rollback(answer control.Answer) {
 	found, ok := answer.(control.Services)
 	if !ok || len(found.Services) != 1 {
 		a.end(answer)

@@ -264,6 +264,7 @@ func (o *modelObserver) Stepped(_ *sim.Host, event engine.Event, _ engine.Step) 
 		m.changed()
 	case engine.Restored, engine.Started, engine.Elected, engine.Deposed, engine.LeaderChanged:
 		m.changed()
+	default:
 	}
 }
 

@@ -146,12 +146,14 @@ type (
 	Kill struct{ Host string }
 	// PowerOff ends the daemon and all containers at once.
 	PowerOff struct{ Host string }
-	// Pause stops the daemon as SIGSTOP does, Resume lets it go on.
-	Pause  struct{ Host string }
+	// Pause stops the daemon as SIGSTOP does.
+	Pause struct{ Host string }
+	// Resume lets a paused daemon go on.
 	Resume struct{ Host string }
-	// Suspend stops the machine as a hypervisor does, Wakeup lets it go on.
+	// Suspend stops the machine as a hypervisor does.
 	Suspend struct{ Host string }
-	Wakeup  struct{ Host string }
+	// Wakeup lets a suspended machine go on.
+	Wakeup struct{ Host string }
 )
 
 // Faults of the network, of one direction each.

@@ -79,6 +79,7 @@ func (s *Service) count(d *state.Draft, of *state.Service) {
 			s.Running++
 		case state.TaskComplete:
 			s.Done++
+		default:
 		}
 		if everywhere(mode) && (t.Desired == state.TaskRunning || t.Desired == state.TaskComplete && t.Status.State != state.TaskComplete) {
 			s.Desired++

@@ -181,7 +181,7 @@ func (f *Service) serviceMode() (swarm.ServiceMode, error) {
 	case "global-job":
 		mode.GlobalJob = &swarm.GlobalJob{}
 	default:
-		return mode, fmt.Errorf("Unknown mode: %s, only replicated and global supported", f.mode) //nolint:revive,staticcheck // docker's text
+		return mode, fmt.Errorf("Unknown mode: %s, only replicated and global supported", f.mode) //nolint:staticcheck // docker's text
 	}
 	switch {
 	case !replicated && f.replicas.value != nil:

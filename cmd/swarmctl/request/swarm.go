@@ -79,6 +79,7 @@ func ReadPEM(path string) (string, error) {
 // ExternalCAs collects protocol=cfssl,url=…[,cacert=FILE][,option=value].
 type ExternalCAs []*swarm.ExternalCA
 
+// Set implements pflag.Value: it adds one.
 func (e *ExternalCAs) Set(value string) error {
 	fields, err := csv.NewReader(strings.NewReader(value)).Read()
 	if err != nil {
@@ -116,6 +117,7 @@ func (e *ExternalCAs) Set(value string) error {
 	return nil
 }
 
+// Type implements pflag.Value.
 func (e *ExternalCAs) Type() string { return "external-ca" }
 
 func (e *ExternalCAs) String() string {

@@ -125,14 +125,13 @@ func (s *Swarm) Exit(task state.TaskID, code int) {
 	s.events <- engine.ContainerExited{Task: task, Code: code}
 }
 
-func (s *Swarm) ran(task state.TaskID, running bool, code int) *Container {
+func (s *Swarm) ran(task state.TaskID, running bool, code int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.containers[task]
 	if c != nil {
 		c.Running, c.ExitCode = running, code
 	}
-	return c
 }
 
 // A loop is what the goroutine that owns the node has.
@@ -241,5 +240,6 @@ func (l *loop) contain(effect engine.Effect) {
 		delete(l.containers, f.Task)
 		l.mu.Unlock()
 		l.answer(engine.ContainerRemoved{Task: f.Task})
+	default:
 	}
 }
