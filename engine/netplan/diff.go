@@ -29,7 +29,7 @@ func Diff(from, to Plan) Change {
 		func(e Endpoint) { c.Lost = append(c.Lost, e) },
 		func(e Endpoint) { c.Gained = append(c.Gained, e) },
 		func(a, b Endpoint) {
-			if a != b {
+			if !a.equal(b) {
 				c.Lost, c.Gained = append(c.Lost, a), append(c.Gained, b)
 			}
 		})
@@ -66,4 +66,12 @@ func merge[T any](a, b []T, compare func(T, T) int, first, second func(T), both 
 	for _, t := range b {
 		second(t)
 	}
+}
+
+// equal reports whether two endpoints are the same place.
+func (e Endpoint) equal(f Endpoint) bool {
+	return e.Task == f.Task && e.Address == f.Address && e.Mesh == f.Mesh &&
+		slices.EqualFunc(e.Attachments, f.Attachments, func(a, b Attachment) bool {
+			return a.Network == b.Network && slices.Equal(a.Addresses, b.Addresses)
+		}) && slices.Equal(e.Resolver.Upstream, f.Resolver.Upstream)
 }

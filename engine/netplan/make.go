@@ -37,7 +37,7 @@ func Make(in Input) Plan {
 	plan := Plan{Generation: in.Generation, Gateway: in.Gateway}
 	published := make(map[socket]int)
 	for _, t := range in.Endpoints {
-		plan.Endpoints = append(plan.Endpoints, Endpoint{t.Task, t.Address})
+		plan.Endpoints = append(plan.Endpoints, Endpoint{Task: t.Task, Address: t.Address})
 		for _, p := range t.Ports {
 			if !number(p.PublishedPort) || !number(p.TargetPort) {
 				continue
