@@ -60,14 +60,19 @@ type Peer struct {
 type Route struct {
 	Address  netip.Addr
 	Underlay netip.Addr // of the peer
+	// First is the first address of the same endpoint on the network, where that
+	// is another one, as of an IPv6 address beside an IPv4 one: the hardware
+	// address derives from it. The zero Addr is Address itself.
+	First netip.Addr
 }
 
 // A Network is an overlay as one node sees it: a bridge and a VXLAN with a static
 // table of who is behind which peer. The hardware address of an endpoint derives
-// from its address.
+// from the first of its addresses.
 type Network struct {
-	ID  string
-	VNI uint32
+	ID   string
+	Name string // answers to reverse look-ups end with it
+	VNI  uint32
 	// Subnets are the network's, each with the gateway's address: IPv4, and where
 	// it is enabled IPv6.
 	Subnets []netip.Prefix
@@ -98,7 +103,9 @@ type Name struct {
 // An Endpoint is one task's place in the network: a network namespace with an
 // interface on the bridge, and one on each overlay.
 type Endpoint struct {
-	Task    state.TaskID
+	Task state.TaskID
+	// Address is the task's on the gateway's bridge. It may be the zero Addr for a
+	// task that is on overlays: then it has no way out of them.
 	Address netip.Addr
 	// Mesh is the task's address in the mesh, which published ports of every node
 	// lead to; the zero Addr is none.
