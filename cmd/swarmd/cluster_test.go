@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,12 +13,10 @@ import (
 	"github.com/swarmd/swarmd/real/lab"
 )
 
-// A cluster is hosts on one network: a switch, which is a bridge in a namespace of
-// its own, with a port for each.
+// A cluster is hosts on one network.
 type cluster struct {
 	t        *testing.T
 	programs *programs
-	network  string
 	hosts    []*lab.Host
 }
 
@@ -32,22 +27,12 @@ func newCluster(t *testing.T, n int) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256([]byte(dir))
-	c := &cluster{t: t, programs: p, network: "lab-" + hex.EncodeToString(sum[:6])}
-	t.Cleanup(func() { c.ip("netns", "del", c.network) })
-	c.ip("netns", "add", c.network)
-	c.ip("-n", c.network, "link", "add", "switch", "type", "bridge")
-	c.ip("-n", c.network, "link", "set", "switch", "up")
-	for i := range n {
-		h, err := lab.NewHost(lab.Config{
-			Dir: filepath.Join(dir, fmt.Sprint(i)), Name: fmt.Sprintf("swarm-%02d", i), Addr: fmt.Sprintf("10.77.0.%d", 10+i),
-			Daemon: lab.Swarmd, Program: p.swarmd,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.hosts = append(c.hosts, h)
-		t.Cleanup(func() {
+	network, err := lab.NewCluster(filepath.Join(dir, "c"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, h := range network.Hosts {
 			if t.Failed() {
 				log, _ := os.ReadFile(h.LogFile())
 				t.Logf("the log of %s:\n%s", h.Name, log)
@@ -55,27 +40,25 @@ func newCluster(t *testing.T, n int) *cluster {
 			if err := h.Remove(); err != nil {
 				t.Error(err)
 			}
-		})
-		// The host's own eth0 is a bridge: its cable is a port of that.
-		netns := filepath.Base(h.NetworkNamespace())
-		c.ip("-n", netns, "link", "add", "cable", "type", "veth", "peer", "name", c.port(h), "netns", c.network)
-		c.ip("-n", netns, "link", "set", "cable", "master", "eth0", "up")
-		c.ip("-n", c.network, "link", "set", c.port(h), "master", "switch", "up")
+		}
+		if err := network.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := &cluster{t: t, programs: p}
+	for i := range n {
+		h, err := network.Add(lab.Config{Name: fmt.Sprintf("swarm-%02d", i), Daemon: lab.Swarmd, Program: p.swarmd})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := h.Start(context.WithoutCancel(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		c.docker(h, "load", "-q", "-i", p.images["busybox:latest"])
 	}
+	c.hosts = network.Hosts
 	return c
 }
-
-func (c *cluster) ip(words ...string) {
-	if out, err := exec.Command("ip", words...).CombinedOutput(); err != nil {
-		c.t.Errorf("ip %v: %v: %s", words, err, out)
-	}
-}
-
-func (c *cluster) port(h *lab.Host) string { return h.Name }
 
 // docker types a command on a host.
 func (c *cluster) docker(h *lab.Host, words ...string) string {
@@ -139,11 +122,10 @@ func (c *cluster) where(h *lab.Host) map[string]int {
 
 // cut pulls a host's cable out, or plugs it in again.
 func (c *cluster) cut(h *lab.Host, out bool) {
-	state := "up"
-	if out {
-		state = "down"
+	c.t.Helper()
+	if err := h.Unplug(out); err != nil {
+		c.t.Fatal(err)
 	}
-	c.ip("-n", c.network, "link", "set", c.port(h), state)
 }
 
 func (c *cluster) kill(h *lab.Host) {

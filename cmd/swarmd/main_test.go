@@ -63,17 +63,16 @@ func buildPrograms() (*programs, error) {
 	if err := os.Mkdir(p.cli, 0o755); err != nil {
 		return nil, err
 	}
-	commands := [][]string{{"go", "build", "-o", dir, ".", "../swarmctl", "../swarmd-log"}}
-	for _, image := range [][]string{{"busybox:latest"}, {"nginx:alpine"}, {"nginx:1.27", "Hello, newer, from"}} {
-		p.images[image[0]] = filepath.Join(dir, fmt.Sprintf("image-%d.tar", len(p.images)))
-		commands = append(commands, append([]string{"../../scenarios/demo/image", image[0], p.images[image[0]]}, image[1:]...))
-	}
-	for _, words := range commands {
-		c := exec.Command(words[0], words[1:]...)
-		c.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := c.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("%v: %w: %s", words, err, out)
+	for name, greeting := range map[string]string{"busybox:latest": "", "nginx:alpine": "", "nginx:1.27": "Hello, newer, from"} {
+		p.images[name] = filepath.Join(dir, fmt.Sprintf("image-%d.tar", len(p.images)))
+		if err := (lab.Image{Names: []string{name}, Greeting: greeting}).WriteFile(p.images[name]); err != nil {
+			return nil, err
 		}
+	}
+	build := exec.Command("go", "build", "-o", dir, ".", "../swarmctl", "../swarmd-log")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%v: %w: %s", build.Args, err, out)
 	}
 	docker, err := exec.LookPath("docker")
 	if err != nil || os.Getenv("SWARMD_TEST_CLI") == "swarmctl" {

@@ -70,6 +70,6 @@ func newRoot(c console) *cobra.Command {
 	}
 	root.SetOut(c.out)
 	root.SetErr(c.errs)
-	root.AddCommand(newRun(c), newShow(c), newExplore(c), newReplay(c), newShrink(c), newMutants(c))
+	root.AddCommand(newRun(c), newShow(c), newExplore(c), newReplay(c), newShrink(c), newMutants(c), newLab(c))
 	return root
 }

@@ -6,99 +6,86 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // removePeriod is how long the processes of a removed host may take to end.
 const removePeriod = 15 * time.Second
 
-// Remove ends the daemon and its containers, and takes the host away. The error
-// says what was left and had to be removed by force.
+// Remove ends the daemon and its containers in order, and takes the host away. The
+// error says what was left and had to be removed by force.
 func (h *Host) Remove() error {
 	var left []error
-	if h.daemon != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), stopPeriod)
-		defer cancel()
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/swarm/leave?force=1", http.NoBody)
-		if err == nil {
-			if response, failed := h.Client().Do(request); failed == nil {
-				err = response.Body.Close()
-			} else {
-				err = failed
-			}
-		}
-		left = append(left, err, h.Stop())
+	if h.PID() != 0 {
+		left = append(left, h.leave(), h.Stop())
 	}
-	if h.Daemon == Swarmd {
-		out, err := h.Command(context.Background(), h.Program, append([]string{"cleanup"}, h.arguments()[2:]...)...).CombinedOutput()
-		if err != nil {
+	if h.Daemon == Swarmd && h.powered() {
+		cleanup := h.Command(context.Background(), h.Program, append([]string{"cleanup"}, h.arguments()[2:]...)...)
+		cleanup.Env = append(cleanup.Env, h.mark())
+		if out, err := cleanup.CombinedOutput(); err != nil {
 			left = append(left, fmt.Errorf("swarmd cleanup: %w: %s", err, out))
 		}
 		left = append(left, h.awaitNothing())
 	}
-	h.force()
-	if out, err := exec.Command("ip", "netns", "del", h.netns).CombinedOutput(); err != nil {
-		left = append(left, fmt.Errorf("remove the network namespace: %w: %s", err, out))
+	return errors.Join(append(left, h.Destroy())...)
+}
+
+// Destroy takes the host away, whatever state it is in. Nobody is told.
+func (h *Host) Destroy() error {
+	return errors.Join(h.PowerOff(), os.RemoveAll(h.Data), os.RemoveAll(h.Dir))
+}
+
+// leave takes the host out of the swarm that it may be in.
+func (h *Host) leave() error {
+	if h.State() == Paused {
+		return nil
 	}
-	return errors.Join(append(left, os.RemoveAll(h.Dir))...)
+	ctx, cancel := context.WithTimeout(context.Background(), stopPeriod)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/swarm/leave?force=1", http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := h.Client().Do(request)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
 }
 
 // awaitNothing waits until nothing is left of the host, and says what is.
 func (h *Host) awaitNothing() error {
-	deadline := time.NewTimer(removePeriod)
-	defer deadline.Stop()
-	poll := time.NewTicker(pollPeriod)
-	defer poll.Stop()
-	for {
-		left := append(append(h.processes(), h.mounts()...), h.controlGroups()...)
-		if len(left) == 0 {
-			return nil
-		}
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			return fmt.Errorf("left after removing host %s:\n%s", h.Name, strings.Join(left, "\n"))
-		}
+	var left []string
+	if !await(removePeriod, func() bool { left = h.left(); return len(left) == 0 }) {
+		return fmt.Errorf("left after removing host %s:\n%s", h.Name, strings.Join(left, "\n"))
 	}
+	return nil
 }
 
-// processes are those whose arguments name the host's directory, as text.
-func (h *Host) processes() []string {
+// left is what a host has on this machine beside its files and its network, as
+// text.
+func (h *Host) left() []string {
 	var found []string
-	for pid := range h.pids() {
-		line, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
-		found = append(found, "process "+pid+": "+strings.ReplaceAll(string(line), "\x00", " "))
+	for _, p := range append(h.processes(), h.contained()...) {
+		line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "cmdline"))
+		found = append(found, fmt.Sprintf("process %d: %s", p.pid, strings.ReplaceAll(string(line), "\x00", " ")))
 	}
-	return found
+	return append(append(found, h.mounts()...), h.controlGroups()...)
 }
 
-func (h *Host) pids() func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-		for _, path := range lines {
-			line, _ := os.ReadFile(path)
-			if strings.Contains(string(line), h.Dir+"/") && !yield(filepath.Base(filepath.Dir(path))) {
-				return
-			}
-		}
-	}
-}
-
-// mounts are those below the host's directory, the deepest first.
+// mounts are those below the host's directories, the last first.
 func (h *Host) mounts() []string {
 	var found []string
 	lines, _ := os.ReadFile("/proc/self/mounts")
 	for line := range strings.Lines(string(lines)) {
-		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], h.Dir+"/") {
+		fields := strings.Fields(line)
+		if len(fields) > 1 && (strings.HasPrefix(fields[1], h.Dir+"/") || strings.HasPrefix(fields[1], h.Data+"/")) {
 			found = append(found, fields[1])
 		}
 	}
@@ -111,35 +98,10 @@ func (h *Host) mounts() []string {
 func (h *Host) controlGroups() []string {
 	name := h.netns
 	if h.Daemon == Swarmd {
-		sum := sha256.Sum256([]byte(filepath.Join(h.Dir, "data")))
+		sum := sha256.Sum256([]byte(h.Data))
 		name = "swarmd/swarmd-" + hex.EncodeToString(sum[:4])
 	}
 	v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
 	v2, _ := filepath.Glob("/sys/fs/cgroup/" + name)
 	return append(v1, v2...)
-}
-
-// force removes what an orderly end has left: dockerd leaves some of each.
-func (h *Host) force() {
-	for pid := range h.pids() {
-		var number int
-		if _, err := fmt.Sscan(pid, &number); err == nil {
-			_ = unix.Kill(number, unix.SIGKILL)
-		}
-	}
-	for _, path := range h.mounts() {
-		_ = unix.Unmount(path, unix.MNT_DETACH)
-	}
-	for _, root := range h.controlGroups() {
-		var groups []string
-		_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				groups = append(groups, path)
-			}
-			return nil
-		})
-		for _, group := range slices.Backward(groups) {
-			_ = unix.Rmdir(group)
-		}
-	}
 }
