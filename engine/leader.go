@@ -222,22 +222,22 @@ func (l *leader) proposed(id state.ProposalID) bool {
 }
 
 // settle pays what was owed for the proposal that has now committed.
-func (l *leader) settle(n *Node, out *Step) {
+func (l *leader) settle(n *Node, now time.Time, out *Step) {
 	l.inFlight.acknowledge(out)
 	l.inFlight = nil
-	l.deliver(n, out)
+	l.deliver(n, now, out)
 }
 
 // deliver sends what the dispatcher has for the nodes: only what has committed. A
 // farewell says nothing of the store, and does not wait for a log that is slow: a
 // node whose session has ended must hear of it before it is taken for silent.
-func (l *leader) deliver(n *Node, out *Step) {
+func (l *leader) deliver(n *Node, now time.Time, out *Step) {
 	if l == nil {
 		return
 	}
 	messages := l.dispatcher.Farewells()
 	if l.inFlight == nil {
-		messages = append(messages, l.dispatcher.Flush(n.store.Draft())...)
+		messages = append(messages, l.dispatcher.Flush(n.store.Draft(), now)...)
 	}
 	for _, m := range messages {
 		m.Message = l.signed(n, m.Message)

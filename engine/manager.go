@@ -294,7 +294,7 @@ func (n *Node) committed(now time.Time, e Committed, out *Step) {
 		n.leader = n.leader.renewed(n, now)
 		n.worker.follow(n, now)
 	default:
-		n.leader.settle(n, out)
+		n.leader.settle(n, now, out)
 	}
 }
 

@@ -239,7 +239,7 @@ func (n *Node) exchange(now time.Time, out *Step) bool {
 		}
 	}
 	n.worker.outbox = nil
-	n.leader.deliver(n, out)
+	n.leader.deliver(n, now, out)
 	return moved || len(n.worker.inbox) > 0
 }
 

@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"slices"
+	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -20,7 +21,8 @@ func (p *Dispatcher) Farewells() []Outgoing {
 
 // Flush returns what is to be sent now. d must be what has committed, and all of
 // that must have been observed.
-func (p *Dispatcher) Flush(d *state.Draft) []Outgoing {
+func (p *Dispatcher) Flush(d *state.Draft, now time.Time) []Outgoing {
+	p.clock.advance(now, p.stall())
 	out := p.callRoll(p.Farewells())
 	p.spread(d)
 	for _, id := range p.dirty {
@@ -70,9 +72,11 @@ func (p *Dispatcher) assign(d *state.Draft, n *node) (wire.Assign, bool) {
 	n.sequence++
 	m.Sequence = n.sequence
 	if n.beat != p.beat || n.toldAt == 0 {
-		slower := p.beat > n.beat
+		// A node that waits to be greeted is silent for as long as the log is slow, and
+		// one that is to speak more rarely need not speak before: their graces begin now.
+		anew := n.toldAt == 0 || p.beat > n.beat
 		n.slowest, n.beat, n.toldAt = max(n.slowest, n.beat), p.beat, n.sequence
-		if slower { // from now on, and not only after the next time that it speaks
+		if anew {
 			p.alive(n)
 		}
 	}

@@ -27,6 +27,7 @@ import (
 //	tick 3s [n2=7]                            time passes; nodes named speak in the session given
 //	sleep 9s                                  time passes, and the leader sees nothing of it
 //	lead                                      another leader
+//	log slow / log done                       a proposal is in flight, or has committed
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()
@@ -45,6 +46,7 @@ type world struct {
 	now        time.Time
 	dispatcher *dispatcher.Dispatcher
 	sequence   map[state.NodeID]uint64 // last sent to each node
+	slow       bool                    // a proposal is in flight
 	out        strings.Builder
 }
 
@@ -58,13 +60,21 @@ func (w *world) lead() { w.dispatcher = dispatcher.New(w.store.Draft(), w.now, "
 
 // step does as the engine's root does after every event.
 func (w *world) step() {
+	if w.slow {
+		return
+	}
+	w.flush() // what has committed is told before more is decided
 	due := w.dispatcher.Wake()
 	if w.dispatcher.Pending() || !due.IsZero() && !w.now.Before(due) {
 		d := w.store.Draft()
 		w.dispatcher.Apply(d, w.now, state.Wall(w.now.UnixNano()))
 		w.commit(d, true)
 	}
-	for _, m := range w.dispatcher.Flush(w.store.Draft()) {
+	w.flush()
+}
+
+func (w *world) flush() {
+	for _, m := range w.dispatcher.Flush(w.store.Draft(), w.now) {
 		if a, ok := m.Message.(wire.Assign); ok {
 			w.sequence[m.To] = a.Sequence
 		}
@@ -169,6 +179,8 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) {
 			t.Fatalf("%s: %v", d.Pos, err)
 		}
 		w.now = w.now.Add(pause)
+	case "log":
+		w.slow = first == "slow"
 	case "lead":
 		w.lead()
 	default:
@@ -187,7 +199,7 @@ func (w *world) tick(t *testing.T, d *datadriven.TestData) {
 	}
 	for end := w.now.Add(pause); w.now.Before(end); {
 		next := w.now.Add(min(time.Second, end.Sub(w.now)))
-		if due := w.dispatcher.Wake(); !due.IsZero() && due.Before(next) {
+		if due := w.dispatcher.Wake(); !w.slow && !due.IsZero() && due.Before(next) {
 			w.now = due
 			w.step()
 			continue

@@ -130,7 +130,7 @@ func (l *link) commit(d *state.Draft) {
 	if d.Dirty() {
 		l.store.Apply(l.store.Index()+1, d.Changes())
 	}
-	for _, m := range l.dispatcher.Flush(l.store.Draft()) {
+	for _, m := range l.dispatcher.Flush(l.store.Draft(), l.now) {
 		l.toNode = append(l.toNode, m.Message)
 	}
 }
