@@ -2,6 +2,8 @@ package lab
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -137,21 +139,23 @@ func removeGroup(root string) bool {
 	return true
 }
 
-// shimSockets are those of the shims of the host's containers.
+// shimSockets are those of the shims of the host's containers: what containerd has
+// noted, and those that it forgets when a shim is killed, as it names them.
 func (h *Host) shimSockets() []string {
 	var found []string
-	for _, name := range []string{"address", "bootstrap.json"} {
-		// Dockerd's containerd has the same below another directory.
-		for _, depth := range []string{"runtime/containerd/state", "containerd/daemon"} {
-			files, _ := filepath.Glob(filepath.Join(h.runDir(), depth, "io.containerd.runtime.v2.task/*/*", name))
-			for _, file := range files {
-				text, _ := os.ReadFile(file)
-				_, path, ok := bytes.Cut(text, []byte("unix://"))
-				if path, _, _ = bytes.Cut(path, []byte(`"`)); ok {
-					found = append(found, strings.TrimSpace(string(path)))
-				}
+	// Dockerd's containerd has its own below another directory.
+	for _, state := range []string{"runtime/containerd/state", "containerd/daemon"} {
+		files, _ := filepath.Glob(filepath.Join(h.runDir(), state, "io.containerd.runtime.v2.task/*/*/address"))
+		for _, file := range files {
+			if text, err := os.ReadFile(file); err == nil {
+				found = append(found, strings.TrimPrefix(strings.TrimSpace(string(text)), "unix://"))
 			}
 		}
+	}
+	kept, _ := filepath.Glob(filepath.Join(h.Data, "runtime/containers/*"))
+	for _, dir := range kept {
+		sum := sha256.Sum256([]byte(filepath.Join(h.runDir(), "runtime/containerd/containerd.sock", h.namespace(), filepath.Base(dir))))
+		found = append(found, filepath.Join("/run/containerd/s", hex.EncodeToString(sum[:])))
 	}
 	return found
 }

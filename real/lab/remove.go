@@ -93,15 +93,20 @@ func (h *Host) mounts() []string {
 	return found
 }
 
-// controlGroups are those of the host's containers. Dockerd is told their name;
-// swarmd derives it from its directory.
+// controlGroups are those of the host's containers, by hierarchy. Dockerd is told
+// their name; swarmd derives it from its directory.
 func (h *Host) controlGroups() []string {
 	name := h.netns
 	if h.Daemon == Swarmd {
-		sum := sha256.Sum256([]byte(h.Data))
-		name = "swarmd/swarmd-" + hex.EncodeToString(sum[:4])
+		name = filepath.Join(Swarmd, h.namespace())
 	}
 	v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
 	v2, _ := filepath.Glob("/sys/fs/cgroup/" + name)
 	return append(v1, v2...)
+}
+
+// namespace is the daemon's own in containerd, and in control groups.
+func (h *Host) namespace() string {
+	sum := sha256.Sum256([]byte(h.Data))
+	return "swarmd-" + hex.EncodeToString(sum[:4])
 }
