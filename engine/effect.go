@@ -66,6 +66,18 @@ type Join struct {
 // opened, empty, or closed and forgotten. Answered by [RoleChanged].
 type ChangeRole struct{ Manager bool }
 
+// Lock asks a manager for the keys that it keeps on disk to be encrypted with Key,
+// or, without one, to be left open. One that is older, by Version, than what they
+// are encrypted with already is of no interest. Nothing answers it.
+type Lock struct {
+	Key     []byte
+	Version uint64
+}
+
+// Unlock asks for the keys on disk to be decrypted with Key, and for the log to
+// run. Answered by [Unlocked].
+type Unlock struct{ Key []byte }
+
 // ChangeVoter asks the log that this node leads to give a manager a standing.
 // Answered by [VoterChanged], or by [Deposed].
 type ChangeVoter struct{ membership.Change }
@@ -123,6 +135,8 @@ func (CreateAuthority) isEffect() {}
 func (Bootstrap) isEffect()       {}
 func (Join) isEffect()            {}
 func (ChangeRole) isEffect()      {}
+func (Lock) isEffect()            {}
+func (Unlock) isEffect()          {}
 func (ChangeVoter) isEffect()     {}
 func (Reach) isEffect()           {}
 func (Leave) isEffect()           {}

@@ -32,6 +32,8 @@ type Identity struct {
 type Started struct {
 	// Identity is what was saved, zero when the node is in no swarm.
 	Identity Identity
+	// Locked says that what a manager has on disk must be unlocked first.
+	Locked bool
 	// Managers are those that a worker may turn to, as it last knew them.
 	Managers []wire.Manager
 	Seed     entropy.Seed
@@ -88,6 +90,13 @@ type VoterChanged struct {
 // or Err says why not. Managers are those that it may turn to.
 type Joined struct {
 	Identity Identity
+	Managers []wire.Manager
+	Err      error
+}
+
+// Unlocked answers [Unlock]: the node is unlocked, and its log runs, or Err says
+// why not. Managers are those that it may turn to.
+type Unlocked struct {
 	Managers []wire.Manager
 	Err      error
 }
@@ -195,6 +204,7 @@ func (Elected) isEvent()          {}
 func (Deposed) isEvent()          {}
 func (VoterChanged) isEvent()     {}
 func (Joined) isEvent()           {}
+func (Unlocked) isEvent()         {}
 func (RoleChanged) isEvent()      {}
 func (LeaderChanged) isEvent()    {}
 func (Committed) isEvent()        {}

@@ -52,6 +52,9 @@ type founding struct {
 // called takes in an API call. What concerns this node alone is answered at
 // once; the rest is the leader's.
 func (n *Node) called(now time.Time, e Called, out *Step) {
+	if n.refuseLocked(e, out) {
+		return
+	}
 	switch c := e.Call.(type) {
 	case control.Info:
 		out.do(Reply{e.Request, n.info()})
@@ -64,6 +67,9 @@ func (n *Node) called(now time.Time, e Called, out *Step) {
 		return
 	case control.SwarmLeave:
 		n.leave(e.Request, c, out)
+		return
+	case control.SwarmUnlock:
+		n.unlock(e.Request, c, out)
 		return
 	default:
 	}
@@ -100,6 +106,9 @@ func (n *Node) expire(now time.Time, out *Step) {
 // info answers what this node knows of itself, without asking anybody.
 func (n *Node) info() control.Answer {
 	info := control.NodeInfo{State: swarm.LocalNodeStateInactive}
+	if n.lock.locked {
+		return n.lockedInfo()
+	}
 	switch {
 	case n.founding != nil, n.joining != nil:
 		info.State = swarm.LocalNodeStatePending
@@ -213,6 +222,7 @@ func (n *Node) left(now time.Time, out *Step) {
 		out.do(Reply{w.call.Request, fail(control.Unavailable, textNotMember)})
 	}
 	n.waiting = nil
+	n.lock = lock{}
 	n.identity, n.managers, n.joining, n.changing, n.banished = Identity{}, nil, nil, false, false
 	n.store = state.NewStore()
 	n.known = ""
@@ -285,6 +295,9 @@ func (n *Node) committed(now time.Time, e Committed, out *Step) {
 	}
 	delta := n.store.Apply(e.Index, e.Entry.Changes)
 	n.worker.term = max(n.worker.term, e.Entry.Proposal.Term)
+	for _, c := range delta.Clusters {
+		n.seal(c.After, out)
+	}
 	if events := control.Events(&delta, e.Index, n.wall(now)); len(events) > 0 {
 		out.do(Publish{events})
 	}
@@ -296,6 +309,12 @@ func (n *Node) committed(now time.Time, e Committed, out *Step) {
 	default:
 		n.leader.settle(n, now, out)
 	}
+}
+
+// restored takes in a snapshot.
+func (n *Node) restored(e Restored, out *Step) {
+	n.store = e.Store
+	n.seal(n.store.Draft().Cluster(), out)
 }
 
 // host is the address without its port.

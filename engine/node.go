@@ -28,6 +28,7 @@ type Node struct {
 	leader   *leader        // nil unless this node leads
 	worker   worker
 
+	lock     lock
 	founding *founding  // a swarm that is being made here
 	joining  *joining   // a swarm that is being joined from here
 	changing bool       // a change of role is under way
@@ -64,6 +65,8 @@ func (n *Node) Step(now time.Time, event Event) Step {
 		out.do(Reply(e))
 	case Joined:
 		n.joined(now, e, &out)
+	case Unlocked:
+		n.unlocked(now, e, &out)
 	case RoleChanged:
 		n.roleChanged(now, e, &out)
 	case VoterChanged:
@@ -79,7 +82,7 @@ func (n *Node) Step(now time.Time, event Event) Step {
 	case Committed:
 		n.committed(now, e, &out)
 	case Restored:
-		n.store = e.Store
+		n.restored(e, &out)
 	case Verified:
 		n.leader.verified(e, &out)
 	case Left:
@@ -164,6 +167,7 @@ func (n *Node) start(now time.Time, e Started) {
 	n.mint = entropy.New(e.Seed)
 	n.store = state.NewStore()
 	n.managers = e.Managers
+	n.lock.locked = e.Locked
 	n.worker.begin(n, now)
 	if n.identity.Manager { // its log will tell who leads, if it has one
 		n.worker.follow(n, now)

@@ -202,6 +202,10 @@ func (s script) call(t *testing.T, d *datadriven.TestData, words []string) contr
 	switch words[0] + " " + words[1] {
 	case "swarm init":
 		return control.SwarmInit{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377"}
+	case "swarm update":
+		return s.swarmUpdate(t, d, rest)
+	case "swarm unlock":
+		return control.SwarmUnlock{Key: map[string]string{"right": s.UnlockKey(), "wrong": "SWMKEY-1-AAAA"}[ref]}
 	case "swarm leave":
 		return control.SwarmLeave{Force: ref == "--force"}
 	case "node ls":
@@ -227,6 +231,20 @@ func (s script) call(t *testing.T, d *datadriven.TestData, words []string) contr
 		t.Fatalf("%s: the stories know no call %q", d.Pos, words[:2])
 		return nil
 	}
+}
+
+func (s script) swarmUpdate(t *testing.T, d *datadriven.TestData, args []string) control.Call {
+	t.Helper()
+	c := s.Store().Draft().Cluster()
+	call := control.SwarmUpdate{Version: c.SpecVersion, Spec: c.Spec}
+	f := flag.NewFlagSet("swarm", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.BoolVar(&call.Spec.EncryptionConfig.AutoLockManagers, "autolock", call.Spec.EncryptionConfig.AutoLockManagers, "")
+	f.BoolVar(&call.RotateUnlock, "rotate-unlock-key", false, "")
+	if err := f.Parse(args); err != nil {
+		t.Fatalf("%s: %v", d.Pos, err)
+	}
+	return call
 }
 
 func (s script) nodeUpdate(t *testing.T, d *datadriven.TestData, args []string) control.Call {

@@ -54,9 +54,13 @@ type Authority interface{ CreateAuthority(state.ClusterID) }
 type Peers interface {
 	Send(to state.NodeID, m wire.Message)
 	Forward(engine.Forward)
-	// Join and ChangeRole post their answers, when what they make is on disk.
+	// Join and ChangeRole post their answers, when what they make is on disk; Unlock
+	// when what is on disk can be read.
 	Join(engine.Join)
 	ChangeRole(engine.ChangeRole)
+	Unlock(engine.Unlock)
+	// Lock is done in the order in which it is asked for.
+	Lock(engine.Lock)
 	// Reach says which managers to keep in touch with, and to remember.
 	Reach([]wire.Manager)
 }
@@ -275,6 +279,10 @@ func (d *Driver) perform(effect engine.Effect) {
 		d.ports.Peers.Join(f)
 	case engine.ChangeRole:
 		d.ports.Peers.ChangeRole(f)
+	case engine.Lock:
+		d.ports.Peers.Lock(f)
+	case engine.Unlock:
+		d.ports.Peers.Unlock(f)
 	case engine.Reach:
 		d.ports.Peers.Reach(f.Managers)
 	case engine.Leave:

@@ -27,6 +27,8 @@ type Host struct {
 	w        *World
 	config   HostConfig
 	identity engine.Identity // on its disk
+	sealed   engine.Lock     // what the rest of its disk is encrypted with
+	locked   bool            // and that is not known
 	managers []wire.Manager  // on its disk
 	joins    int
 	clock    clock
@@ -110,14 +112,16 @@ func (h *Host) Start() {
 	h.engine = &engine.Node{}
 	h.due, h.upSince = 0, h.w.now
 	h.applying = nil
+	h.locked = h.identity.Manager && h.sealed.Key != nil
 	h.step(engine.Started{
 		Identity:    h.identity,
+		Locked:      h.locked,
 		Managers:    h.managers,
 		Seed:        seedOf(newStream(h.w.seed, fmt.Sprintf("engine/%s/%d", h.Name, h.life))),
 		Description: h.description(),
 		Offset:      h.clock.offset,
 	})
-	if h.replica != nil {
+	if h.replica != nil && !h.locked {
 		h.replica.restart()
 	}
 	h.machine.survey(h.draws.Between(time.Millisecond, 50*time.Millisecond))
@@ -298,6 +302,12 @@ func (h *Host) perform(effect engine.Effect) {
 		h.replica.configure(f.Change)
 	case engine.Reach:
 		h.managers = f.Managers
+	case engine.Lock:
+		if f.Version > h.sealed.Version {
+			h.sealed = f
+		}
+	case engine.Unlock:
+		h.unlock(f)
 	case engine.CreateAuthority, engine.Bootstrap:
 		h.w.Violate("the swarm is founded once", "%s wants %T", h.Name, effect)
 	default:

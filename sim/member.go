@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -68,6 +69,7 @@ func (h *Host) join(f engine.Join) {
 		for _, m := range a.Managers {
 			h.managers = append(h.managers, wire.Manager{ID: m.Node, Addr: m.Addr})
 		}
+		h.sealed = engine.Lock{Key: a.UnlockKey, Version: a.UnlockVersion}
 		h.openLog()
 		h.take(engine.Joined{Identity: h.identity, Managers: h.managers})
 	})
@@ -89,6 +91,7 @@ func (h *Host) changeRole(f engine.ChangeRole) {
 			return
 		}
 		h.identity.Manager = f.Manager
+		h.sealed = engine.Lock{Key: a.UnlockKey, Version: a.UnlockVersion}
 		if f.Manager {
 			h.openLog()
 		} else {
@@ -155,9 +158,28 @@ func (h *Host) closeLog() {
 	}
 }
 
+// unlock tries a key on what the host has on disk, and runs its log.
+func (h *Host) unlock(f engine.Unlock) {
+	life := h.life
+	h.w.after(time.Millisecond, func() {
+		switch {
+		case h.life != life:
+		case !bytes.Equal(f.Key, h.sealed.Key):
+			h.take(engine.Unlocked{Err: errors.New("it is another key")})
+		default:
+			h.locked = false
+			h.take(engine.Unlocked{Managers: h.managers})
+			if h.replica != nil && h.life == life {
+				h.replica.restart()
+			}
+			h.w.log.reconsider()
+		}
+	})
+}
+
 // leave makes the host one that is in no swarm.
 func (h *Host) leave() {
-	h.identity, h.managers = engine.Identity{}, nil
+	h.identity, h.managers, h.sealed = engine.Identity{}, nil, engine.Lock{}
 	h.closeLog()
 	h.later(time.Millisecond, engine.Left{})
 }

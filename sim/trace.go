@@ -116,6 +116,9 @@ func (t *Trace) event(at int64, host string, event engine.Event) {
 	case engine.Joined:
 		t.words("joined", string(e.Identity.Node))
 		t.failure(e.Err)
+	case engine.Unlocked:
+		t.word("unlocked")
+		t.failure(e.Err)
 	case engine.RoleChanged:
 		t.words("role-changed", strconv.FormatBool(e.Identity.Manager))
 		t.failure(e.Err)
@@ -206,6 +209,11 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 		t.word("join")
 	case engine.ChangeRole:
 		t.words("change-role", strconv.FormatBool(f.Manager))
+	case engine.Lock:
+		t.word("lock")
+		t.number(f.Version)
+	case engine.Unlock:
+		t.word("unlock")
 	case engine.ChangeVoter:
 		t.words("change-voter", string(f.Node), f.Standing.String())
 	case engine.Reach:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"maps"
@@ -66,7 +67,7 @@ func TestCompat(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"play": play, "registry": p.serveRegistry},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"play": play, "registry": p.serveRegistry, "restart": restart},
 	})
 }
 
@@ -144,6 +145,16 @@ func play(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("%s", out)
 	ts.Check(err)
 	ts.Check(writeFile(ts.MkAbs("played"), s.normalise(out, lookUpVersion(host, ts.Getenv("PATH")))))
+}
+
+// restart ends the daemon of the host in order, and starts it again.
+func restart(ts *testscript.TestScript, neg bool, args []string) {
+	host, ok := ts.Value(hostKey{}).(*lab.Host)
+	if !ok || neg || len(args) != 0 {
+		ts.Fatalf("usage: restart, on a host")
+	}
+	ts.Check(host.Stop())
+	ts.Check(host.Start(context.Background()))
 }
 
 // lookUpVersion is what the daemon says it is.

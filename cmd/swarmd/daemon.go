@@ -17,6 +17,7 @@ import (
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
 	"github.com/swarmd/swarmd/real"
 	"github.com/swarmd/swarmd/real/api"
 	"github.com/swarmd/swarmd/real/ca"
@@ -188,21 +189,35 @@ func (d *daemon) startEngine(ctx context.Context, host api.Host) error {
 		Publish: d.feed.Publish, Logger: d.log, Observe: d.observe,
 	})
 	d.peers.streams = streamsOf{d.runtime.Local()}.serve
-	managers, err := d.peers.start(id)
+	d.peers.begin()
+	managers, locked, err := d.resume(id)
 	if err != nil {
 		return err
 	}
 	d.membership.start(ctx)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.work.Go(func() {
-		d.driver.Run(running, engine.Started{Identity: id, Managers: managers, Seed: seed, Description: description})
+		d.driver.Run(running, engine.Started{Identity: id, Locked: locked, Managers: managers, Seed: seed, Description: description})
 	})
 	// The driver goes last: those that are being closed may still post to it.
 	d.closers = append([]func() error{func() error { cancel(); return nil }}, d.closers...)
-	if id.Node == "" {
+	if id.Node == "" || locked {
 		return nil
 	}
 	return d.membership.open(id)
+}
+
+// resume goes on with the membership that is on disk, unless it is locked.
+func (d *daemon) resume(id engine.Identity) (managers []wire.Manager, locked bool, err error) {
+	if id.Node == "" {
+		return nil, false, nil
+	}
+	managers, err = d.peers.start(id, nil)
+	if errors.Is(err, ca.ErrLocked) && id.Manager {
+		d.log.Warn("this manager is locked: it takes its unlock key, with 'docker swarm unlock'")
+		return nil, true, nil
+	}
+	return managers, false, err
 }
 
 func (d *daemon) consensusConfig() consensus.Config {

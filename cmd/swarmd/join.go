@@ -94,14 +94,14 @@ func found(f engine.Bootstrap, expiry time.Duration) (*ca.Credentials, error) {
 }
 
 // become makes the node one that others know.
-func (m *membership) become(id engine.Identity, c *ca.Credentials, w wish) {
+func (m *membership) become(id engine.Identity, c *ca.Credentials, l ca.Lock, w wish) {
 	p := m.peers
 	p.mu.Lock()
 	if w.listen != "" {
 		p.remembered.Listen = w.listen
 	}
 	p.mu.Unlock()
-	p.install(id, c)
+	p.install(id, c, l)
 	switch {
 	case id.Manager:
 		p.listen(w.listener)
@@ -118,7 +118,7 @@ func (m *membership) become(id engine.Identity, c *ca.Credentials, w wish) {
 func (m *membership) Join(f engine.Join) {
 	m.orders <- func() error {
 		w := m.takeWish()
-		id, credentials, managers, err := m.join(f)
+		id, joined, err := m.join(f)
 		if err != nil {
 			if w.listener != nil {
 				err = errors.Join(err, w.listener.Close())
@@ -126,8 +126,8 @@ func (m *membership) Join(f engine.Join) {
 			m.config.Post(engine.Joined{Err: err})
 			return nil
 		}
-		m.become(id, credentials, w)
-		m.config.Post(engine.Joined{Identity: id, Managers: managers})
+		m.become(id, joined.credentials, joined.lock, w)
+		m.config.Post(engine.Joined{Identity: id, Managers: joined.managers})
 		if !id.Manager {
 			return nil
 		}
@@ -135,47 +135,67 @@ func (m *membership) Join(f engine.Join) {
 	}
 }
 
+// A newcomer is what a node has that was let in.
+type newcomer struct {
+	credentials *ca.Credentials
+	lock        ca.Lock
+	managers    []wire.Manager
+}
+
 // join gets this node certified, and saves what makes it a member.
-func (m *membership) join(f engine.Join) (engine.Identity, *ca.Credentials, []wire.Manager, error) {
+func (m *membership) join(f engine.Join) (engine.Identity, newcomer, error) {
 	none := engine.Identity{}
 	token, failed := control.ParseToken(f.Token)
 	if failed != nil {
-		return none, nil, nil, errors.New(failed.Message)
+		return none, newcomer{}, errors.New(failed.Message)
 	}
 	key, err := ca.NewKey()
 	if err != nil {
-		return none, nil, nil, err
+		return none, newcomer{}, err
 	}
 	signing, err := ca.NewRequest(key)
 	if err != nil {
-		return none, nil, nil, err
+		return none, newcomer{}, err
 	}
 	given, err := m.ask(f.Remotes, token.Digest, peer.Request{Signing: signing, Secret: token.Secret, Addr: f.Addr, Availability: f.Availability})
 	if err != nil {
-		return none, nil, nil, err
+		return none, newcomer{}, err
 	}
-	c, err := ca.NewCredentials(given.Certificate, key, given.Root)
+	c, err := issued(given, key)
 	switch {
 	case err != nil:
-		return none, nil, nil, err
+		return none, newcomer{}, err
 	case ca.Digest(given.Root) != token.Digest || c.Node != given.Node || c.Cluster != given.Cluster || c.Manager != given.Manager:
-		return none, nil, nil, errors.New("the manager has answered with a certificate that is not of its swarm")
+		return none, newcomer{}, errors.New("the manager has answered with a certificate that is not of its swarm")
 	}
 	id := engine.Identity{Node: c.Node, Cluster: c.Cluster, Addr: f.Addr, Manager: c.Manager}
-	if err := c.Save(m.peers.certificates()); err != nil {
-		return none, nil, nil, err
+	lock, err := c.lock()
+	if err != nil {
+		return none, newcomer{}, err
+	}
+	if err := c.Save(m.peers.certificates(), lock); err != nil {
+		return none, newcomer{}, err
 	}
 	m.peers.mu.Lock()
 	m.peers.remembered.Managers = given.Managers
 	known := m.peers.remembered
 	m.peers.mu.Unlock()
 	if err := known.save(m.peers.dir); err != nil {
-		return none, nil, nil, err
+		return none, newcomer{}, err
 	}
-	if err := m.prepare(id); err != nil {
-		return none, nil, nil, err
+	if err := m.prepare(id, lock); err != nil {
+		return none, newcomer{}, err
 	}
-	return id, c, given.Managers, disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id))
+	return id, newcomer{c.Credentials, lock, given.Managers}, disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id))
+}
+
+// lock is what a node that has just got its role locks its keys with.
+func (i issue) lock() (ca.Lock, error) {
+	if !i.Manager {
+		return ca.Lock{}, nil
+	}
+	data, err := ca.NewDataKey()
+	return ca.Lock{Data: data, Unlock: i.unlock, Version: i.version}, err
 }
 
 // ask asks the managers in turn. What one refuses is refused; who has no leader is
@@ -212,7 +232,7 @@ func (m *membership) ask(remotes []string, digest string, r peer.Request) (peer.
 }
 
 // prepare makes the empty log of a manager that joins.
-func (m *membership) prepare(id engine.Identity) error {
+func (m *membership) prepare(id engine.Identity, l ca.Lock) error {
 	if !id.Manager {
 		return nil
 	}
@@ -222,7 +242,10 @@ func (m *membership) prepare(id engine.Identity) error {
 	}
 	err = storage.Clear() // of another swarm's, or of an earlier time as a manager
 	if err == nil {
-		err = consensus.Prepare(m.configOf(id, storage))
+		var config consensus.Config
+		if config, err = m.configOf(id, storage, l); err == nil {
+			err = consensus.Prepare(config)
+		}
 	}
 	return errors.Join(err, storage.Close())
 }
@@ -231,7 +254,7 @@ func (m *membership) prepare(id engine.Identity) error {
 func (m *membership) ChangeRole(f engine.ChangeRole) {
 	m.orders <- func() error {
 		id, _ := m.peers.current()
-		c, err := m.certifyAs(f.Manager)
+		c, lock, err := m.certifyAs(f.Manager)
 		if err != nil {
 			m.log.Warn("the role of this node cannot be changed yet", "manager", f.Manager, "error", err)
 			select {
@@ -242,19 +265,22 @@ func (m *membership) ChangeRole(f engine.ChangeRole) {
 			return nil
 		}
 		id.Manager = f.Manager
-		if err := m.prepare(id); err != nil {
+		if err := m.prepare(id, lock); err != nil {
 			return err
 		}
 		if err := disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id)); err != nil {
 			return err
 		}
+		m.become(id, c, lock, wish{})
 		if !id.Manager {
 			if err := m.clear(); err != nil {
 				return err
 			}
+			if err := m.peers.relock(func(l *ca.Lock) { *l = ca.Lock{} }); err != nil {
+				return err
+			}
 			m.peers.Unserve()
 		}
-		m.become(id, c, wish{})
 		m.peers.Relink() // others are to see the new role
 		m.config.Post(engine.RoleChanged{Identity: id})
 		m.log.Info("the role of this node was changed", "manager", id.Manager)
@@ -262,18 +288,62 @@ func (m *membership) ChangeRole(f engine.ChangeRole) {
 	}
 }
 
-// certifyAs gets a certificate in a role, and saves it.
-func (m *membership) certifyAs(manager bool) (*ca.Credentials, error) {
+// certifyAs gets a certificate in a role, and saves it. The key of the log that a
+// manager has goes with the log; till then it is left open.
+func (m *membership) certifyAs(manager bool) (*ca.Credentials, ca.Lock, error) {
 	m.peers.obtains.Lock()
 	defer m.peers.obtains.Unlock()
 	ctx, cancel := context.WithTimeout(m.ctx, rolePatience)
 	defer cancel()
 	c, err := m.peers.obtain(ctx)
 	if err != nil {
-		return nil, err
+		return nil, ca.Lock{}, err
 	}
 	if c.Manager != manager {
-		return nil, errors.New("the swarm does not have that role for this node")
+		return nil, ca.Lock{}, errors.New("the swarm does not have that role for this node")
 	}
-	return c, c.Save(m.peers.certificates())
+	lock, err := c.lock()
+	if err != nil {
+		return nil, ca.Lock{}, err
+	}
+	m.peers.saves.Lock()
+	defer m.peers.saves.Unlock()
+	if !manager {
+		lock.Data = m.peers.locked().Data
+	}
+	return c.Credentials, lock, c.Save(m.peers.certificates(), lock)
+}
+
+// Lock encrypts this manager's keys on disk, or leaves them open, as the swarm
+// has it by now.
+func (m *membership) Lock(f engine.Lock) {
+	m.orders <- func() error {
+		id, _ := m.peers.current()
+		if !id.Manager || f.Version <= m.peers.locked().Version {
+			return nil
+		}
+		m.log.Info("the unlock key was changed", "locked", f.Key != nil, "version", f.Version)
+		return m.peers.relock(func(l *ca.Lock) { l.Unlock, l.Version = f.Key, f.Version })
+	}
+}
+
+// Unlock tries a key on what is on disk, and goes on with it.
+func (m *membership) Unlock(f engine.Unlock) {
+	m.orders <- func() error {
+		id, err := m.identity()
+		if err != nil {
+			return err
+		}
+		managers, err := m.peers.start(id, f.Key)
+		if errors.Is(err, ca.ErrUnlockKey) {
+			m.config.Post(engine.Unlocked{Err: err})
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.config.Post(engine.Unlocked{Managers: managers})
+		m.log.Info("this manager was unlocked")
+		return m.open(id)
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/real/ca"
 	"github.com/swarmd/swarmd/real/consensus"
 	"github.com/swarmd/swarmd/real/disk"
 )
@@ -93,7 +94,12 @@ func (m *membership) Bootstrap(f engine.Bootstrap) {
 		if err != nil {
 			return err
 		}
-		if err := credentials.Save(m.peers.certificates()); err != nil {
+		data, err := ca.NewDataKey()
+		if err != nil {
+			return err
+		}
+		lock := ca.Lock{Data: data}
+		if err := credentials.Save(m.peers.certificates(), lock); err != nil {
 			return err
 		}
 		storage, err := m.openStorage()
@@ -103,14 +109,17 @@ func (m *membership) Bootstrap(f engine.Bootstrap) {
 		if err := storage.Clear(); err != nil { // of a founding that was cut short
 			return err
 		}
-		config := m.configOf(id, storage)
+		config, err := m.configOf(id, storage, lock)
+		if err != nil {
+			return err
+		}
 		if err := consensus.Bootstrap(config); err != nil {
 			return err
 		}
 		if err := disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id)); err != nil {
 			return err
 		}
-		m.become(id, credentials, wish)
+		m.become(id, credentials, lock, wish)
 		return m.run(id, storage)
 	}
 }
@@ -164,15 +173,27 @@ func (m *membership) openStorage() (*disk.Storage, error) {
 	return disk.OpenStorage(disk.OS{}, filepath.Join(m.dir, "raft"), disk.StorageOptions{})
 }
 
-func (m *membership) configOf(id engine.Identity, storage *disk.Storage) consensus.Config {
+// configOf is what a log runs on: a storage, of which everything is encrypted with
+// the key in the node's key file.
+func (m *membership) configOf(id engine.Identity, storage *disk.Storage, l ca.Lock) (consensus.Config, error) {
 	config := m.config
+	if l.Data == nil {
+		return config, fmt.Errorf("%s has no key of the raft data: it was written by an older swarmd; this node must leave the swarm and join again", m.peers.certificates())
+	}
+	sealed, err := storage.Seal(l.Data)
+	if err != nil {
+		return config, err
+	}
 	config.Node = id.Node
-	config.Records, config.Values, config.Snapshots = storage.Log, storage.Stable, storage.Snapshots
-	return config
+	config.Records, config.Values, config.Snapshots = sealed.Log, sealed.Stable, sealed.Snapshots
+	return config, nil
 }
 
 func (m *membership) run(id engine.Identity, storage *disk.Storage) error {
-	config := m.configOf(id, storage)
+	config, err := m.configOf(id, storage, m.peers.locked())
+	if err != nil {
+		return errors.Join(err, storage.Close())
+	}
 	transport := consensus.NewTransport(m.peers.Raft(), m.log)
 	config.Transport, config.Address = transport, m.peers.Address
 	log, err := consensus.Open(config)

@@ -60,10 +60,12 @@ type peers struct {
 	renewed  chan struct{} // the certificate is another
 	unsaved  chan struct{} // what is remembered is
 	obtains  sync.Mutex    // one certificate is asked for at a time
+	saves    sync.Mutex    // one is saved at a time
 
 	mu          sync.Mutex
 	identity    engine.Identity
 	credentials *ca.Credentials // nil while the node is in no swarm
+	lock        ca.Lock         // as it is on disk
 	remembered  remembered
 }
 
@@ -86,15 +88,16 @@ func newPeers(dataDir string, driver *real.Driver, log *slog.Logger) *peers {
 // certificates is the directory of the node's certificate, as Docker names it.
 func (p *peers) certificates() string { return filepath.Join(p.dir, "certificates") }
 
-// start goes on with the membership that is on disk, if there is one, and returns
-// the managers that are remembered.
-func (p *peers) start(id engine.Identity) ([]wire.Manager, error) {
+// begin starts what keeps certificate and memory up to date.
+func (p *peers) begin() {
 	p.work.Go(p.keepCertificate)
 	p.work.Go(p.keepRemembered)
-	if id.Node == "" {
-		return nil, nil
-	}
-	credentials, err := ca.Load(p.certificates())
+}
+
+// start goes on with the membership that is on disk, and returns the managers that
+// are remembered. A manager's may take an unlock key.
+func (p *peers) start(id engine.Identity, unlock []byte) ([]wire.Manager, error) {
+	credentials, lock, err := ca.Load(p.certificates(), unlock)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +111,7 @@ func (p *peers) start(id engine.Identity) ([]wire.Manager, error) {
 	p.mu.Lock()
 	p.remembered = known
 	p.mu.Unlock()
-	p.install(id, credentials)
+	p.install(id, credentials, lock)
 	if id.Manager {
 		p.listen(nil)
 	}
@@ -124,15 +127,42 @@ func (p *peers) close() error {
 	return nil
 }
 
-// install makes the identity and the certificate those that the node has.
-func (p *peers) install(id engine.Identity, c *ca.Credentials) {
+// install makes the identity and the certificate those that the node has, and the
+// lock what is on disk.
+func (p *peers) install(id engine.Identity, c *ca.Credentials, l ca.Lock) {
 	p.mu.Lock()
-	p.identity, p.credentials = id, c
+	p.identity, p.credentials, p.lock = id, c, l
 	p.mu.Unlock()
 	select {
 	case p.renewed <- struct{}{}:
 	default: // it is to be looked at already
 	}
+}
+
+// locked is how the node's keys are encrypted on disk.
+func (p *peers) locked() ca.Lock {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lock
+}
+
+// relock changes how the node's keys are encrypted on disk.
+func (p *peers) relock(change func(*ca.Lock)) error {
+	p.saves.Lock()
+	defer p.saves.Unlock()
+	_, c := p.current()
+	lock := p.locked()
+	change(&lock)
+	if c == nil {
+		return nil
+	}
+	if err := c.SaveLock(p.certificates(), lock); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lock = lock
+	return nil
 }
 
 func (p *peers) current() (engine.Identity, *ca.Credentials) {
@@ -184,7 +214,7 @@ func (p *peers) listenLater(addr string) {
 // forget ends the node's membership as far as others are concerned, durably.
 func (p *peers) forget() error {
 	p.Forget()
-	p.install(engine.Identity{}, nil)
+	p.install(engine.Identity{}, nil, ca.Lock{})
 	p.mu.Lock()
 	p.remembered = remembered{}
 	p.mu.Unlock()
@@ -322,7 +352,10 @@ func (p *peers) certify(ctx context.Context, r peer.Request) (peer.Certified, *c
 		if err != nil {
 			return refused(control.Internal, err)
 		}
-		given := peer.Certified{Node: a.Node, Cluster: a.Cluster, Manager: a.Manager, Certificate: cert, Root: a.RootCert}
+		given := peer.Certified{
+			Node: a.Node, Cluster: a.Cluster, Manager: a.Manager, Certificate: cert, Root: a.RootCert,
+			UnlockKey: a.UnlockKey, UnlockVersion: a.UnlockVersion,
+		}
 		for _, m := range a.Managers {
 			given.Managers = append(given.Managers, wire.Manager{ID: m.Node, Addr: m.Addr})
 		}
@@ -332,26 +365,39 @@ func (p *peers) certify(ctx context.Context, r peer.Request) (peer.Certified, *c
 	}
 }
 
+// An issue is a certificate that was obtained, and what a manager's keys are to be
+// locked with.
+type issue struct {
+	*ca.Credentials
+	unlock  []byte
+	version uint64
+}
+
+func issued(given peer.Certified, key []byte) (issue, error) {
+	c, err := ca.NewCredentials(given.Certificate, key, given.Root)
+	return issue{c, given.UnlockKey, given.UnlockVersion}, err
+}
+
 // obtain gets a certificate for the node as the swarm sees it by now: by way of
 // this very node if it manages, or of any other manager.
-func (p *peers) obtain(ctx context.Context) (*ca.Credentials, error) {
+func (p *peers) obtain(ctx context.Context) (issue, error) {
 	id, c := p.current()
 	var key []byte
 	var err error
 	if c != nil {
 		key = c.Key
 	} else if key, err = ca.NewKey(); err != nil {
-		return nil, err
+		return issue{}, err
 	}
 	signing, err := ca.NewRequest(key)
 	if err != nil {
-		return nil, err
+		return issue{}, err
 	}
 	request := peer.Request{Node: id.Node, Signing: signing}
 	if id.Manager {
 		given, failed := p.certify(ctx, request)
 		if failed == nil {
-			return ca.NewCredentials(given.Certificate, key, given.Root)
+			return issued(given, key)
 		}
 		err = &peer.RefusedError{Failed: *failed}
 	}
@@ -365,12 +411,12 @@ func (p *peers) obtain(ctx context.Context) (*ca.Credentials, error) {
 		}
 		given, failed := p.Renew(ctx, m, request)
 		if failed == nil {
-			return ca.NewCredentials(given.Certificate, key, given.Root)
+			return issued(given, key)
 		}
 		err = errors.Join(err, fmt.Errorf("manager %s: %w", m.ID, failed))
 	}
 	if err == nil {
 		err = errors.New("no manager is known that could certify this node")
 	}
-	return nil, err
+	return issue{}, err
 }

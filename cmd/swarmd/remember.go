@@ -160,7 +160,7 @@ func (p *peers) renew() error {
 	if c.Node != id.Node || c.Manager != id.Manager {
 		return errors.New("the swarm has another role for this node, which it has not taken on yet")
 	}
-	if err := p.keep(id, c); err != nil {
+	if err := p.keep(id, c.Credentials); err != nil {
 		return err
 	}
 	p.log.Info("the node's certificate was renewed", "until", c.NotAfter)
@@ -170,12 +170,15 @@ func (p *peers) renew() error {
 // keep saves a certificate and uses it from now on, unless the node has left the
 // swarm meanwhile.
 func (p *peers) keep(id engine.Identity, c *ca.Credentials) error {
-	if err := c.Save(p.certificates()); err != nil {
+	p.saves.Lock()
+	defer p.saves.Unlock()
+	lock := p.locked()
+	if err := c.Save(p.certificates(), lock); err != nil {
 		return err
 	}
 	if now, _ := p.current(); now.Node != id.Node {
 		return errors.Join(errors.New("the node has left the swarm"), ca.Remove(p.certificates()))
 	}
-	p.install(id, c)
+	p.install(id, c, lock)
 	return nil
 }

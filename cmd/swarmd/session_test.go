@@ -117,7 +117,8 @@ func patterns(version string) []pattern {
 		{`: Invalid filter '`, ": invalid filter '"}, // Docker changed its mind; swarmd says what the newer one says
 		{`"Invalid filter '`, `"invalid filter '`},
 		{`"invalid JSON: `, `"`},
-		{`swarmctl swarm join`, "docker swarm join"},
+		{`Enter unlock key: ?\n?`, ""}, // before what is not typed at a terminal docker 20.10 asks nothing
+		{`swarmctl swarm (join|unlock)`, "docker swarm $1"},
 		{`(?m)[ \t]+$`, ""},
 	}
 	if version != "" {

@@ -57,6 +57,8 @@ type (
 		Spec                                      swarm.Spec
 		RotateWorker, RotateManager, RotateUnlock bool
 	}
+	// SwarmUnlock unlocks this node, a manager, with the key that [UnlockKey] says.
+	SwarmUnlock struct{ Key string }
 	// SwarmUnlockKey is answered by [UnlockKey].
 	SwarmUnlockKey struct{}
 	// Info asks who this node is; it is answered by [NodeInfo], on any node, in
@@ -151,6 +153,7 @@ func (NodeRenew) isCall()      {}
 func (SwarmLeave) isCall()     {}
 func (SwarmInspect) isCall()   {}
 func (SwarmUpdate) isCall()    {}
+func (SwarmUnlock) isCall()    {}
 func (SwarmUnlockKey) isCall() {}
 func (Info) isCall()           {}
 func (NodeList) isCall()       {}
@@ -200,6 +203,10 @@ type (
 		RootCert, RootKey []byte // PEM; the key is a secret that stays with managers
 		Expiry            time.Duration
 		Managers          []Peer
+		// UnlockKey and its version are a manager's to lock itself with; a secret
+		// that stays with managers.
+		UnlockKey     []byte
+		UnlockVersion uint64
 	}
 	// Swarm is the swarm.
 	Swarm struct{ Cluster *state.Cluster }

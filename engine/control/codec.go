@@ -103,6 +103,8 @@ func callKind(call Call) string {
 		return "SwarmInspect"
 	case SwarmUpdate:
 		return "SwarmUpdate"
+	case SwarmUnlock:
+		return "SwarmUnlock"
 	case SwarmUnlockKey:
 		return "SwarmUnlockKey"
 	case Info:
@@ -152,6 +154,8 @@ func callOf(e envelope) (Call, error) {
 		return bodyOf[SwarmInspect](e)
 	case "SwarmUpdate":
 		return bodyOf[SwarmUpdate](e)
+	case "SwarmUnlock":
+		return bodyOf[SwarmUnlock](e)
 	case "SwarmUnlockKey":
 		return bodyOf[SwarmUnlockKey](e)
 	case "Info":

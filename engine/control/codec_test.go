@@ -24,6 +24,7 @@ func everyCall() []control.Call {
 		control.SwarmLeave{},
 		control.SwarmInspect{},
 		control.SwarmUpdate{},
+		control.SwarmUnlock{},
 		control.SwarmUnlockKey{},
 		control.Info{},
 		control.NodeJoin{},

@@ -195,7 +195,7 @@ func (w *world) call(t *testing.T, d *datadriven.TestData) control.Call {
 	case "remove":
 		return control.ServiceRemove{Ref: ref}
 	case "swarm-update":
-		c := control.SwarmUpdate{RotateWorker: d.HasArg("worker"), RotateManager: d.HasArg("manager")}
+		c := control.SwarmUpdate{RotateWorker: d.HasArg("worker"), RotateManager: d.HasArg("manager"), RotateUnlock: d.HasArg("unlock")}
 		if cluster := w.store.Draft().Cluster(); cluster != nil {
 			c.Version, c.Spec = cluster.SpecVersion, cluster.Spec
 		}

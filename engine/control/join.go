@@ -132,6 +132,9 @@ func (a *admission) admitted(n *state.Node) Answer {
 		Node: n.ID, Cluster: cluster.ID, Manager: n.Spec.Role == swarm.NodeRoleManager,
 		RootCert: cluster.RootCert, RootKey: cluster.RootKey, Expiry: cluster.Spec.CAConfig.NodeCertExpiry,
 	}
+	if answer.Manager {
+		answer.UnlockKey, answer.UnlockVersion = cluster.UnlockKey, cluster.UnlockVersion
+	}
 	for o := range a.d.Nodes() {
 		if o.Manager {
 			answer.Managers = append(answer.Managers, Peer{o.ID, o.ManagerAddr})

@@ -1,17 +1,12 @@
 package control
 
 import (
-	"encoding/base64"
 	"iter"
 
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/state"
 )
-
-// unlockKeyPrefix is what an unlock key begins with; 43 characters of base64
-// without padding follow.
-const unlockKeyPrefix = "SWMKEY-1-"
 
 // Read answers a call that changes nothing. The answer holds what the draft
 // holds: objects are shared and frozen. Self is the manager that answers, leader
@@ -24,10 +19,7 @@ func Read(d *state.Draft, self, leader state.NodeID, call Call) Answer {
 	case SwarmInspect:
 		return Swarm{Cluster: d.Cluster()}
 	case SwarmUnlockKey:
-		if key := d.Cluster().UnlockKey; len(key) > 0 {
-			return UnlockKey{Key: unlockKeyPrefix + base64.RawStdEncoding.EncodeToString(key)}
-		}
-		return UnlockKey{}
+		return UnlockKey{Key: formatUnlockKey(d.Cluster().UnlockKey)}
 	case NodeList:
 		return listNodes(d, leader, call)
 	case NodeInspect:

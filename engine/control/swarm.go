@@ -90,6 +90,7 @@ func Found(d *state.Draft, mint *entropy.Source, wall state.Wall, call SwarmInit
 	if cluster.DataPathPort == 0 {
 		cluster.DataPathPort = dataPathPortDefault
 	}
+	lock(cluster, mint, false, d.Version())
 	d.PutCluster(cluster)
 	node := &state.Node{
 		ID: f.Node, Meta: a.created(), SpecVersion: d.Version(),
@@ -163,6 +164,7 @@ func (a *admission) updateSwarm(call SwarmUpdate) Answer {
 	if call.RotateManager {
 		next.ManagerSecret = a.mint.Secret()
 	}
+	lock(&next, a.mint, call.RotateUnlock, a.d.Version())
 	a.d.PutCluster(&next)
 	return Done{}
 }
@@ -206,8 +208,6 @@ func validateSwarm(s *swarm.Spec) *Failed {
 // was, so that what is sent back unchanged is no request.
 func servedSwarm(s, old *swarm.Spec) *Failed {
 	switch ca := s.CAConfig; {
-	case s.EncryptionConfig.AutoLockManagers:
-		return unserved("locking managers", "leave autolock off")
 	case len(ca.ExternalCAs) > 0:
 		return unserved("external certificate authorities", "leave them out")
 	case ca.SigningCACert != "" || ca.SigningCAKey != "" || ca.ForceRotate != old.CAConfig.ForceRotate:

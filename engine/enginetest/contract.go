@@ -128,6 +128,8 @@ func (c *Contract) event(event engine.Event) {
 		c.pay("joined")
 	case engine.RoleChanged:
 		c.pay("role")
+	case engine.Unlocked:
+		c.pay("unlocked")
 	case engine.AuthorityCreated:
 		c.pay("authority %s", e.Cluster)
 	case engine.ForwardReturned:
@@ -185,6 +187,8 @@ func (c *Contract) effect(effect engine.Effect) {
 		c.oweOnce("joined")
 	case engine.ChangeRole:
 		c.oweOnce("role")
+	case engine.Unlock:
+		c.oweOnce("unlocked")
 	case engine.CreateAuthority:
 		c.owe("authority %s", f.Cluster)
 	case engine.Leave:
@@ -210,7 +214,7 @@ func (c *Contract) effect(effect engine.Effect) {
 		c.network = f.Plan.Generation
 	case engine.Reply:
 		c.pay("reply %d", f.Request)
-	case engine.Publish, engine.Bootstrap, engine.Send, engine.Reach:
+	case engine.Publish, engine.Bootstrap, engine.Send, engine.Reach, engine.Lock:
 	}
 }
 

@@ -23,6 +23,8 @@ func kindOf(effect engine.Effect) string {
 		return "joined"
 	case engine.ChangeRole:
 		return "role"
+	case engine.Unlock:
+		return "unlocked"
 	case engine.ChangeVoter:
 		return "voter"
 	case engine.Propose:
@@ -57,7 +59,7 @@ func sortOf(effect engine.Effect) string {
 		return HoldLog
 	case engine.ApplyNetwork:
 		return HoldNetwork
-	case engine.Forward, engine.Join, engine.ChangeRole:
+	case engine.Forward, engine.Join, engine.ChangeRole, engine.Unlock:
 		return HoldPeers
 	default:
 		return HoldRuntime
@@ -124,6 +126,8 @@ func (n *Namer) Event(event engine.Event) string {
 		return fmt.Sprintf("joined %s %s", n.Name("node", string(e.Identity.Node)), reason(e.Err))
 	case engine.RoleChanged:
 		return fmt.Sprintf("role manager=%v %s", e.Identity.Manager, reason(e.Err))
+	case engine.Unlocked:
+		return "unlocked " + reason(e.Err)
 	case engine.AuthorityCreated:
 		return "authority-created"
 	case engine.Elected:

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,6 +50,7 @@ type Harness struct {
 	applied    map[state.Key]bool           // what any entry has written
 	replies    []engine.Reply
 	started    time.Time
+	lock       engine.Lock // what the node's disk is encrypted with
 }
 
 // The sorts of answers that [Harness.Hold] can hold back.
@@ -86,16 +88,32 @@ func (h *Harness) Start() {
 	h.report(h.contract.Faults())
 	h.contract = Contract{}
 	h.Step(engine.Started{
-		Identity: h.identity, Seed: entropy.Seed{h.boots},
+		Identity: h.identity, Locked: h.locked(), Seed: entropy.Seed{h.boots},
 		Description: swarm.NodeDescription{
 			Hostname: "host1", Platform: swarm.Platform{Architecture: "x86_64", OS: "linux"},
 			Resources: swarm.Resources{NanoCPUs: 4e9, MemoryBytes: 8 << 30},
 		},
 	})
+	if !h.locked() {
+		h.replay()
+	}
+	h.settle()
+}
+
+// locked reports whether what the node has on disk takes a key.
+func (h *Harness) locked() bool { return h.identity.Manager && h.lock.Key != nil }
+
+// replay delivers the log as far as it has committed.
+func (h *Harness) replay() {
 	for _, c := range h.log {
 		h.step(c, false)
 	}
-	h.settle()
+}
+
+// UnlockKey is the key that the node's disk is encrypted with, as people see it.
+func (h *Harness) UnlockKey() string {
+	a, _ := control.Read(h.store.Draft(), "", "", control.SwarmUnlockKey{}).(control.UnlockKey)
+	return a.Key
 }
 
 // Call makes an API call and returns what its reply will quote.
@@ -233,6 +251,10 @@ func (h *Harness) step(e engine.Event, show bool) {
 		switch f := f.(type) {
 		case engine.Reply:
 			h.replies = append(h.replies, f)
+		case engine.Lock:
+			if f.Version > h.lock.Version {
+				h.lock = f
+			}
 		case engine.Send:
 			if a, ok := f.Message.(wire.Assign); ok {
 				h.sent[f.To] = a
@@ -282,6 +304,8 @@ func (h *Harness) perform(effect engine.Effect, text string) {
 		err = errors.New(text)
 	}
 	switch f := effect.(type) {
+	case engine.Unlock:
+		h.unlock(f, err)
 	case engine.CreateAuthority:
 		h.step(engine.AuthorityCreated{Cluster: f.Cluster, Cert: []byte("cert"), Key: []byte("key"), Digest: strings.Repeat("d", 50), Err: err}, true)
 	case engine.Bootstrap:
@@ -302,7 +326,7 @@ func (h *Harness) perform(effect engine.Effect, text string) {
 		}
 		h.step(engine.VoterChanged{Member: f.Member, Err: err}, true)
 	case engine.Leave:
-		h.identity, h.store, h.log, h.leading = engine.Identity{}, state.NewStore(), nil, false
+		h.identity, h.store, h.log, h.leading, h.lock = engine.Identity{}, state.NewStore(), nil, false, engine.Lock{}
 		h.step(engine.Left{}, true)
 	case engine.Propose:
 		h.commit(f.Entry)
@@ -336,6 +360,17 @@ func (h *Harness) join(f engine.Join, err error) {
 	}
 	h.identity = engine.Identity{Node: "joined", Cluster: "elsewhere", Addr: f.Addr}
 	h.step(engine.Joined{Identity: h.identity, Managers: []wire.Manager{{ID: "leader", Addr: f.Remotes[0]}}}, true)
+}
+
+// unlock tries a key, and runs the log if it is the right one.
+func (h *Harness) unlock(f engine.Unlock, err error) {
+	if !bytes.Equal(f.Key, h.lock.Key) {
+		err = errors.Join(err, errors.New("another key"))
+	}
+	h.step(engine.Unlocked{Err: err}, true)
+	if err == nil {
+		h.replay()
+	}
 }
 
 // commit appends an entry to the log and delivers it.

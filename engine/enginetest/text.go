@@ -65,6 +65,10 @@ func (n *Namer) Effect(effect engine.Effect) string {
 		return fmt.Sprintf("join %s", strings.Join(f.Remotes, ","))
 	case engine.ChangeRole:
 		return fmt.Sprintf("change-role manager=%v", f.Manager)
+	case engine.Lock:
+		return fmt.Sprintf("lock version=%d key=%v", f.Version, f.Key != nil)
+	case engine.Unlock:
+		return "unlock"
 	case engine.ChangeVoter:
 		return fmt.Sprintf("change-voter %s %s", n.Name("node", string(f.Node)), f.Standing)
 	case engine.Reach:

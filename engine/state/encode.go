@@ -21,6 +21,7 @@ func (c *Cluster) append(b []byte) []byte {
 	e.json(13, c.DefaultAddrPool, len(c.DefaultAddrPool) == 0)
 	e.uint(14, uint64(c.SubnetSize))
 	e.uint(15, uint64(c.DataPathPort))
+	e.uint(16, c.UnlockVersion)
 	return append(e.b, c.Unknown...)
 }
 
@@ -52,6 +53,8 @@ func decodeCluster(id string, b []byte) (*Cluster, error) {
 			c.SubnetSize = uint32(d.num)
 		case 15:
 			c.DataPathPort = uint32(d.num)
+		case 16:
+			c.UnlockVersion = d.num
 		default:
 			return d.meta(&c.Meta)
 		}

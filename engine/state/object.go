@@ -40,7 +40,10 @@ type Cluster struct {
 	RootCert, RootKey           []byte // PEM; the key is a secret
 	WorkerSecret, ManagerSecret string // the last part of a join token
 	RootDigest                  string // the middle part of a join token: SHA-256 of the root certificate in base 36
-	UnlockKey                   []byte
+	// UnlockKey is what managers are locked with; nil while they are not. A secret.
+	UnlockKey []byte
+	// UnlockVersion is the version at which UnlockKey became what it is.
+	UnlockVersion uint64
 
 	DefaultAddrPool []string // CIDR
 	SubnetSize      uint32

@@ -56,7 +56,7 @@ func (e *scripted) Call(_ context.Context, call control.Call) (control.Answer, e
 	defer e.mu.Unlock()
 	kinds := map[string]control.Kind{
 		"invalid": control.Invalid, "not-found": control.NotFound, "conflict": control.Conflict, "internal": control.Internal,
-		"unimplemented": control.Unimplemented, "unavailable": control.Unavailable,
+		"unauthorized": control.Unauthorized, "unimplemented": control.Unimplemented, "unavailable": control.Unavailable,
 	}
 	if kind, refuses := kinds[e.kind]; refuses {
 		return control.Failed{Kind: kind, Message: e.sentence}, nil

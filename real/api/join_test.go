@@ -149,3 +149,30 @@ func TestLogsOfOtherNodes(t *testing.T) {
 		t.Errorf("it is not told that a node is missing: %q", text)
 	}
 }
+
+// A manager that is locked tells who asks to unlock it; a wrong key, and one that
+// is none, have the statuses that Docker gives them.
+func TestUnlock(t *testing.T) {
+	engine := &scripted{t: t}
+	server := newTestServer(t, engine, &apitest.Runtime{})
+	for _, c := range []struct {
+		kind           string
+		path, body     string
+		sentence, want string
+	}{
+		{"unauthorized", "/swarm/unlock", `{"UnlockKey":"SWMKEY-1-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`, "swarm could not be unlocked: invalid key provided", "401"},
+		{"invalid", "/swarm/unlock", `{"UnlockKey":"bogus"}`, "invalid key string", "400"},
+		{"unavailable", "/swarm/update?version=1", `{}`, `Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.`, "503"},
+	} {
+		engine.script(c.kind, c.sentence)
+		response, err := server.client.Post("http://daemon"+c.path, "application/json", strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said struct{ Message string }
+		err = errors.Join(json.NewDecoder(response.Body).Decode(&said), response.Body.Close())
+		if got := response.Status[:3]; err != nil || got != c.want || said.Message != c.sentence {
+			t.Errorf("%s: %s %q, %v", c.path, got, said.Message, err)
+		}
+	}
+}

@@ -11,12 +11,6 @@ import (
 	"github.com/swarmd/swarmd/engine/control"
 )
 
-// Docker's texts about a node's membership.
-const (
-	notManager = `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`
-	notLocked  = "swarm is not locked"
-)
-
 func (s *Server) inspectSwarm(w http.ResponseWriter, r *http.Request) error {
 	answer, err := call[control.Swarm](r.Context(), s.engine, control.SwarmInspect{})
 	if err != nil {
@@ -175,22 +169,15 @@ func (s *Server) unlockKey(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// unlockSwarm refuses a node that is not locked, in Docker's words.
+// unlockSwarm gives a locked manager its key.
 func (s *Server) unlockSwarm(w http.ResponseWriter, r *http.Request) error {
 	var request swarm.UnlockRequest
 	if err := readJSON(w, r, &request); err != nil {
 		return err
 	}
-	info, err := call[control.NodeInfo](r.Context(), s.engine, control.Info{})
-	if err != nil {
+	if _, err := call[control.Done](r.Context(), s.engine, control.SwarmUnlock{Key: request.UnlockKey}); err != nil {
 		return err
 	}
-	switch info.State {
-	case swarm.LocalNodeStateInactive, "":
-		return fail(http.StatusServiceUnavailable, notManager)
-	case swarm.LocalNodeStateLocked:
-		return fail(http.StatusNotImplemented, "swarmd does not unlock a manager yet: 'docker swarm leave --force' takes this node out of the swarm")
-	case swarm.LocalNodeStateActive, swarm.LocalNodeStatePending, swarm.LocalNodeStateError:
-	}
-	return fail(http.StatusConflict, notLocked)
+	done(w)
+	return nil
 }

@@ -16,30 +16,43 @@ const (
 	temporarySuffix = ".tmp"
 )
 
-// Load returns the credentials that are kept in dir, nil if there are none.
-func Load(dir string) (*Credentials, error) {
+// Load returns the credentials that are kept in dir, and their lock; nil if there
+// are none. [ErrLocked] says that it takes an unlock key, [ErrUnlockKey] that it
+// takes another.
+func Load(dir string, unlock []byte) (*Credentials, Lock, error) {
 	var texts [3][]byte
 	for i, name := range []string{certFile, keyFile, rootFile} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+			return nil, Lock{}, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the node's certificate: %w", err)
+			return nil, Lock{}, fmt.Errorf("read the node's certificate: %w", err)
 		}
 		texts[i] = text
 	}
-	c, err := NewCredentials(texts[0], texts[1], texts[2])
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; this node must leave the swarm and join again", dir, err)
+	key, lock, err := decodeKeyFile(texts[1], unlock)
+	var c *Credentials
+	if err == nil {
+		c, err = NewCredentials(texts[0], key, texts[2])
 	}
-	return c, nil
+	switch {
+	case errors.Is(err, ErrLocked), errors.Is(err, ErrUnlockKey):
+		return nil, Lock{}, err
+	case err != nil:
+		return nil, Lock{}, fmt.Errorf("%s: %w; this node must leave the swarm and join again", dir, err)
+	}
+	return c, lock, nil
 }
 
-// Save keeps the credentials in dir, durably. The certificate comes last: what a
-// crash leaves is the old credentials, none, or the new ones, since a node's key
-// stays the same for as long as it is a member.
-func (c *Credentials) Save(dir string) error {
+// Save keeps the credentials in dir, durably, with a lock. The certificate comes
+// last: what a crash leaves is the old credentials, none, or the new ones, since a
+// node's key stays the same for as long as it is a member.
+func (c *Credentials) Save(dir string, l Lock) error {
+	key, err := encodeKeyFile(c.Key, l)
+	if err != nil {
+		return fmt.Errorf("save the node's certificate: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("save the node's certificate: %w", err)
 	}
@@ -47,10 +60,22 @@ func (c *Credentials) Save(dir string) error {
 		name string
 		text []byte
 		mode os.FileMode
-	}{{keyFile, c.Key, 0o600}, {rootFile, c.Root, 0o644}, {certFile, c.Cert, 0o644}} {
+	}{{keyFile, key, 0o600}, {rootFile, c.Root, 0o644}, {certFile, c.Cert, 0o644}} {
 		if err := replace(filepath.Join(dir, file.name), file.text, file.mode); err != nil {
 			return fmt.Errorf("save the node's certificate: %w", err)
 		}
+	}
+	return nil
+}
+
+// SaveLock changes the lock of the credentials in dir, and nothing else of them.
+func (c *Credentials) SaveLock(dir string, l Lock) error {
+	key, err := encodeKeyFile(c.Key, l)
+	if err == nil {
+		err = replace(filepath.Join(dir, keyFile), key, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("save the node's key: %w", err)
 	}
 	return nil
 }

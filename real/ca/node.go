@@ -37,6 +37,9 @@ const (
 	renewTo   = 0.8
 )
 
+// blockEC is how a key is marked that is not PKCS#8: those of roots are Docker's.
+const blockEC = "EC PRIVATE KEY"
+
 // pemBytesMax is how large a certificate, or a request for one, may be.
 const pemBytesMax = 16 << 10
 
@@ -57,11 +60,11 @@ func NewKey() ([]byte, error) {
 }
 
 func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
-	der, err := x509.MarshalECPrivateKey(key)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode a key: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: blockPlain, Bytes: der}), nil
 }
 
 // NewRequest asks for a certificate for a key; both are PEM. What the certificate
@@ -256,11 +259,14 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) (Sub
 }
 
 func decodeKey(text []byte) (*ecdsa.PrivateKey, error) {
-	block, err := decodePEM(text, "EC PRIVATE KEY")
-	if err != nil {
-		return nil, err
+	if len(text) > pemBytesMax {
+		return nil, fmt.Errorf("%d bytes are too many for a key", len(text))
 	}
-	return x509.ParseECPrivateKey(block)
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("that is no PEM of a key")
+	}
+	return parseKey(block.Type, block.Bytes)
 }
 
 func decodeCertificate(text []byte) (*x509.Certificate, error) {

@@ -178,12 +178,12 @@ func TestSignRefuses(t *testing.T) {
 // keeps the key; what does not belong together is refused.
 func TestFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certificates")
-	if c, err := Load(dir); c != nil || err != nil {
+	if c, _, err := Load(dir, nil); c != nil || err != nil {
 		t.Fatalf("%v %v", c, err)
 	}
 	r := aRoot(t)
 	first := certified(t, r, Subject{"n1", "c1", false}, 0, when)
-	if err := first.Save(dir); err != nil {
+	if err := first.Save(dir, Lock{}); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "swarm-node.key"))
@@ -202,23 +202,23 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Save(dir); err != nil {
+	if err := second.Save(dir, Lock{}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Load(dir)
+	got, _, err := Load(dir, nil)
 	if err != nil || !got.Manager || !bytes.Equal(got.Key, first.Key) || !bytes.Equal(got.Cert, cert) {
 		t.Fatalf("%+v %v", got, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "swarm-node.key"), certified(t, r, Subject{"n1", "c1", true}, 0, when).Key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "do not belong together") {
+	if _, _, err := Load(dir, nil); err == nil || !strings.Contains(err.Error(), "do not belong together") {
 		t.Errorf("another key is taken: %v", err)
 	}
 	if err := Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := Load(dir); c != nil || err != nil {
+	if c, _, err := Load(dir, nil); c != nil || err != nil {
 		t.Errorf("%v %v", c, err)
 	}
 }

@@ -37,6 +37,9 @@ type Certified struct {
 	Certificate []byte // PEM
 	Root        []byte // PEM
 	Managers    []wire.Manager
+	// UnlockKey and its version are for managers: what to lock their keys with.
+	UnlockKey     []byte `json:",omitempty"`
+	UnlockVersion uint64 `json:",omitempty"`
 }
 
 // response is a Certified, or a refusal.
