@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -50,17 +51,10 @@ func (k *kernel) ensureBridge(gateway netip.Prefix) error {
 		}
 	}
 	k.bridge = link.Attrs().Index
-	err = inside(k.host.ns, func() error {
-		var errs []error
-		for _, s := range sysctls(k.config) {
-			errs = append(errs, s.write())
-		}
-		return errors.Join(errs...)
-	})
-	if err != nil {
+	if err := inside(k.host.ns, func() error { return write(sysctls(k.config)) }); err != nil {
 		return err
 	}
-	if err := ensureAddress(k.host.link, link, gateway, true); err != nil {
+	if err := ensureAddress(k.host.link, link, gateway); err != nil {
 		return fmt.Errorf("cannot give the bridge %s its address: %w", k.config.Bridge, err)
 	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
@@ -118,18 +112,26 @@ func (k *kernel) bridgeDifference(gateway netip.Prefix) ([]string, error) {
 		lines = append(lines, fmt.Sprintf("the bridge %s is down", k.config.Bridge))
 	}
 	err = inside(k.host.ns, func() error {
-		for _, s := range sysctls(k.config) {
-			value, err := s.read()
-			if err != nil {
-				return err
-			}
-			if value != s.value {
-				lines = append(lines, fmt.Sprintf("the kernel setting net/%s is %s and should be %s", s.name, value, s.value))
-			}
-		}
-		return nil
+		more, err := settingsDifference("", sysctls(k.config))
+		lines = append(lines, more...)
+		return err
 	})
 	return lines, err
+}
+
+// settingsDifference looks at the namespace of the calling thread.
+func settingsDifference(where string, all []sysctl) ([]string, error) {
+	var lines []string
+	for _, s := range all {
+		value, err := s.read()
+		if err != nil {
+			return lines, err
+		}
+		if value != s.value {
+			lines = append(lines, fmt.Sprintf("%sthe kernel setting net/%s is %s and should be %s", where, s.name, value, s.value))
+		}
+	}
+	return lines, nil
 }
 
 // findLink returns a link of the host, nil when there is none of that name.
@@ -148,15 +150,16 @@ func findLink(h *netlink.Handle, name string) (netlink.Link, error) {
 	return link, nil
 }
 
-// addresses are the IPv4 ones of a link.
+// addresses are those of a link, but for the ones that IPv6 makes up by itself.
 func addresses(h *netlink.Handle, link netlink.Link) ([]netip.Prefix, error) {
-	list, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(link, unix.AF_INET) })
+	list, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(link, unix.AF_UNSPEC) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the addresses of %s: %w", link.Attrs().Name, err)
 	}
 	var out []netip.Prefix
 	for _, a := range list {
-		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
+		ip := addrOf(a.IP)
+		if made := ip.Is6() && ip.IsLinkLocalUnicast(); ip.IsValid() && !made {
 			ones, _ := a.Mask.Size()
 			out = append(out, netip.PrefixFrom(ip, ones))
 		}
@@ -164,28 +167,43 @@ func addresses(h *netlink.Handle, link netlink.Link) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// ensureAddress gives a link an address; if it is to be the only one, others go.
-func ensureAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix, only bool) error {
+// ensureAddress gives a link an address, which is to be its only one.
+func ensureAddress(h *netlink.Handle, link netlink.Link, want netip.Prefix) error {
 	has, err := addresses(h, link)
 	if err != nil {
 		return err
 	}
-	there := false
 	for _, a := range has {
 		if a == want {
-			there = true
 			continue
 		}
-		if only {
-			if err := h.AddrDel(link, &netlink.Addr{IPNet: ipNet(a)}); err != nil {
-				return fmt.Errorf("cannot take %s away: %w", a, err)
-			}
+		if err := h.AddrDel(link, &netlink.Addr{IPNet: ipNet(a)}); err != nil {
+			return fmt.Errorf("cannot take %s away: %w", a, err)
 		}
 	}
-	if there {
-		return nil
+	return ensureAddresses(h, link, []netip.Prefix{want})
+}
+
+// ensureAddresses gives a link the addresses that it lacks. Those of IPv6 are used
+// at once: nobody else has them.
+func ensureAddresses(h *netlink.Handle, link netlink.Link, want []netip.Prefix) error {
+	has, err := addresses(h, link)
+	if err != nil {
+		return err
 	}
-	return h.AddrAdd(link, &netlink.Addr{IPNet: ipNet(want)})
+	for _, a := range want {
+		if slices.Contains(has, a) {
+			continue
+		}
+		address := &netlink.Addr{IPNet: ipNet(a)}
+		if a.Addr().Is6() {
+			address.Flags = unix.IFA_F_NODAD
+		}
+		if err := h.AddrAdd(link, address); err != nil {
+			return fmt.Errorf("cannot give it the address %s: %w", a, err)
+		}
+	}
+	return nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
@@ -196,14 +214,16 @@ func ipNet(p netip.Prefix) *net.IPNet {
 type ports struct {
 	isolated   map[int]bool
 	learning   map[int]bool
+	flooded    map[int]bool
 	stations   map[int][]string // hardware addresses that were set, not learnt
 	neighbours map[netip.Addr]string
 }
 
-// readPorts looks at the namespace of the calling thread.
+// readPorts looks at the namespace of the calling thread. Neighbours are those on
+// the bridge, if one is named.
 func readPorts(bridge string) (*ports, error) {
 	p := &ports{
-		isolated: make(map[int]bool), learning: make(map[int]bool),
+		isolated: make(map[int]bool), learning: make(map[int]bool), flooded: make(map[int]bool),
 		stations: make(map[int][]string), neighbours: make(map[netip.Addr]string),
 	}
 	if err := p.readFlags(); err != nil {
@@ -222,6 +242,9 @@ func readPorts(bridge string) (*ports, error) {
 		if s.State&unix.NUD_NOARP != 0 {
 			p.stations[s.LinkIndex] = append(p.stations[s.LinkIndex], s.HardwareAddr.String())
 		}
+	}
+	if bridge == "" {
+		return p, nil
 	}
 	link, err := findLink(h, bridge)
 	if err != nil || link == nil {
@@ -269,23 +292,13 @@ func (p *ports) readFlags() error {
 					p.isolated[int(head.Index)] = set
 				case nl.IFLA_BRPORT_LEARNING:
 					p.learning[int(head.Index)] = set
+				case nl.IFLA_BRPORT_UNICAST_FLOOD:
+					p.flooded[int(head.Index)] = set
 				}
 			}
 		}
 	}
 	return nil
-}
-
-// introduce tells the bridge and the host who is at a port. Neither is left to
-// learn it from what a container says, which may not be true.
-func (k *kernel) introduce(e endpoint, port int) error {
-	station := &netlink.Neigh{
-		LinkIndex: port, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: mac(e.address),
-	}
-	neighbour := &netlink.Neigh{
-		LinkIndex: k.bridge, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: e.address.AsSlice(), HardwareAddr: mac(e.address),
-	}
-	return errors.Join(k.host.link.NeighSet(station), k.host.link.NeighSet(neighbour))
 }
 
 // dismiss forgets neighbours.

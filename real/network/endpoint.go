@@ -1,16 +1,12 @@
 package network
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -19,18 +15,42 @@ import (
 	"github.com/swarmd/swarmd/engine/state"
 )
 
-const (
-	innerName     = "eth0" // the interface as the container sees it
-	vethPrefix    = "ve"   // of the host's end
-	vethNameBytes = 14     // 15 are all that a name may have
-)
-
-// vethName is the host's end of a task's interface. Too short for the task, it is
-// a digest; the link's alias has the task in full.
-func vethName(task state.TaskID) string {
-	sum := sha256.Sum256([]byte(task))
-	return vethPrefix + strings.ToLower(base32.HexEncoding.EncodeToString(sum[:])[:vethNameBytes-len(vethPrefix)])
+// An endpoint is a task's namespace and the interfaces in it.
+type endpoint struct {
+	task    state.TaskID
+	address netip.Addr // the zero Addr is none: only on overlays
+	gateway netip.Prefix
+	mtu     int
+	mesh    netip.Addr // the zero Addr is none
+	routed  bool       // has a way out
+	links   []attachment
 }
+
+// An attachment is a place on an overlay.
+type attachment struct {
+	vni       uint32
+	addresses []netip.Prefix
+}
+
+func (e endpoint) equal(f endpoint) bool {
+	return e.task == f.task && e.address == f.address && e.gateway == f.gateway && e.mtu == f.mtu && e.mesh == f.mesh && e.routed == f.routed &&
+		slices.EqualFunc(e.links, f.links, func(a, b attachment) bool {
+			return a.vni == b.vni && slices.Equal(a.addresses, b.addresses)
+		})
+}
+
+// at are the addresses that the host knows the endpoint by.
+func (e endpoint) at() []netip.Addr {
+	var out []netip.Addr
+	for _, a := range []netip.Addr{e.address, e.mesh} {
+		if a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (e endpoint) prefix() netip.Prefix { return netip.PrefixFrom(e.address, e.gateway.Bits()) }
 
 func (k *kernel) alias(task state.TaskID) string { return k.config.Bridge + "/" + string(task) }
 
@@ -53,16 +73,18 @@ func namespaceSysctls() []sysctl {
 }
 
 func prepareNamespace() error {
-	for _, s := range namespaceSysctls() {
-		if err := s.write(); err != nil {
-			return err
-		}
+	if err := write(namespaceSysctls()); err != nil {
+		return err
 	}
 	h, err := openLinks(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
+	return raiseLoopback(h)
+}
+
+func raiseLoopback(h *netlink.Handle) error {
 	lo, err := h.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("cannot find the loopback interface: %w", err)
@@ -73,13 +95,18 @@ func prepareNamespace() error {
 	return nil
 }
 
-// ensureEndpoint makes a task's namespace and interface. What is right already
+// ensureEndpoint makes a task's namespace and interfaces. What is right already
 // is not touched.
 func (k *kernel) ensureEndpoint(e endpoint) error {
 	path := k.netns(e.task)
+	cables := k.cables(e)
 	fresh := !isNamespace(path)
 	if fresh {
-		if err := errors.Join(k.removeLink(vethName(e.task)), removeNamespace(path)); err != nil {
+		errs := []error{removeNamespace(path)}
+		for _, c := range cables {
+			errs = append(errs, removeLink(k.side(c).link, c.outer))
+		}
+		if err := errors.Join(errs...); err != nil {
 			return err
 		}
 		if err := makeNamespace(path, prepareNamespace); err != nil {
@@ -91,34 +118,56 @@ func (k *kernel) ensureEndpoint(e endpoint) error {
 		return fmt.Errorf("cannot open the network namespace %s: %w", path, err)
 	}
 	defer ns.Close()
-	var s seen
+	s := seen{cables: make([]seenCable, len(cables))}
 	if !fresh {
-		if s, err = k.see(ns, e); err != nil || len(s.differences(e, k.bridge, k.alias(e.task))) == 0 {
+		if s, err = k.see(ns, cables); err != nil || len(s.differences(cables)) == 0 {
 			return err
 		}
 	}
-	if !s.joined(e) {
-		if s.outer, err = k.join(ns, e, s); err != nil {
-			return err
+	if err := k.connect(ns, cables, s); err != nil {
+		return fmt.Errorf("cannot make the task's interfaces: %w", err)
+	}
+	return nil
+}
+
+// connect lays the cables that are missing and sets all of them.
+func (k *kernel) connect(ns netns.NsHandle, cables []cable, s seen) error {
+	for i, c := range cables {
+		outer := s.cables[i].outer
+		if !s.cables[i].joined(c) {
+			var err error
+			if outer, err = k.lay(ns, c, s.cables[i]); err != nil {
+				return err
+			}
+		}
+		if err := k.configureOuter(c, s.cables[i], outer); err != nil {
+			return fmt.Errorf("%s: %w", c.inner, err)
 		}
 	}
-	return k.configure(ns, e, s.outer)
+	return inside(ns, func() error {
+		h, err := openLinks(unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		errs := []error{raiseLoopback(h)}
+		for _, c := range cables {
+			if err := configureInner(h, c); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", c.inner, err))
+			}
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // seen is what there is of an endpoint.
 type seen struct {
-	outer, inner netlink.Link // nil when missing
-	isolated     bool
-	learning     bool
-	stations     []string // at the bridge port
-	neighbour    string   // of its address
-	loopback     bool     // up
-	addresses    []netip.Prefix
-	routed       bool // to the gateway by default
+	loopback bool // up
+	cables   []seenCable
 }
 
-func (k *kernel) see(ns netns.NsHandle, e endpoint) (seen, error) {
-	var s seen
+func (k *kernel) see(ns netns.NsHandle, cables []cable) (seen, error) {
+	s := seen{cables: make([]seenCable, len(cables))}
 	err := inside(ns, func() error {
 		h, err := openLinks(unix.NETLINK_ROUTE)
 		if err != nil {
@@ -130,160 +179,34 @@ func (k *kernel) see(ns netns.NsHandle, e endpoint) (seen, error) {
 			return err
 		}
 		s.loopback = lo != nil && lo.Attrs().Flags&net.FlagUp != 0
-		if s.inner, err = findLink(h, innerName); err != nil || s.inner == nil {
-			return err
+		for i, c := range cables {
+			if err := s.cables[i].seeInside(h, c); err != nil {
+				return err
+			}
 		}
-		if s.addresses, err = addresses(h, s.inner); err != nil {
-			return err
-		}
-		routes, err := dump(func() ([]netlink.Route, error) { return h.RouteList(s.inner, unix.AF_INET) })
-		if err != nil {
-			return fmt.Errorf("cannot list the routes of %s: %w", innerName, err)
-		}
-		s.routed = slices.ContainsFunc(routes, func(r netlink.Route) bool {
-			all := r.Dst == nil || r.Dst.String() == "0.0.0.0/0"
-			return all && r.Gw.Equal(e.gateway.Addr().AsSlice())
-		})
 		return nil
 	})
 	if err != nil {
 		return s, err
 	}
-	if s.outer, err = k.findLink(vethName(e.task)); err != nil || s.outer == nil {
-		return s, err
+	for i, c := range cables {
+		if err := k.seeOutside(&s.cables[i], c); err != nil {
+			return s, err
+		}
 	}
-	p, err := k.ports()
-	if err != nil {
-		return s, err
-	}
-	index := s.outer.Attrs().Index
-	s.isolated, s.learning, s.stations = p.isolated[index], p.learning[index], p.stations[index]
-	s.neighbour = p.neighbours[e.address]
 	return s, nil
 }
 
-// joined says that the two ends are those of one pair, with the right hardware
-// address; if not, the pair is made anew.
-func (s seen) joined(e endpoint) bool {
-	return s.outer != nil && s.inner != nil && s.outer.Type() == "veth" && s.inner.Type() == "veth" &&
-		s.inner.Attrs().ParentIndex == s.outer.Attrs().Index && s.outer.Attrs().ParentIndex == s.inner.Attrs().Index &&
-		bytes.Equal(s.inner.Attrs().HardwareAddr, mac(e.address))
-}
-
-func (s seen) differences(e endpoint, bridge int, alias string) []string {
-	if !s.joined(e) {
-		return []string{"its interface is missing"}
-	}
-	inner, outer := s.inner.Attrs(), s.outer.Attrs()
-	rules := []struct {
-		broken bool
-		what   string
-	}{
-		{!s.loopback, "its loopback interface is down"},
-		{outer.Alias != alias, "its interface does not name it"},
-		{outer.MasterIndex != bridge || bridge == 0, "its interface is not on the bridge"},
-		{!s.isolated, "its bridge port is not isolated"},
-		{s.learning, "its bridge port learns addresses"},
-		{!slices.Equal(s.stations, []string{mac(e.address).String()}), fmt.Sprintf("its bridge port leads to %v and should lead to %s", s.stations, mac(e.address))},
-		{s.neighbour != mac(e.address).String(), "the host does not know its hardware address"},
-		{outer.Flags&net.FlagUp == 0, "the host's end of its interface is down"},
-		{inner.Flags&net.FlagUp == 0, "its interface is down"},
-		{inner.MTU != e.mtu || outer.MTU != e.mtu, fmt.Sprintf("its MTU is not %d", e.mtu)},
-		{!slices.Contains(s.addresses, e.prefix()), fmt.Sprintf("its address %s is missing", e.prefix())},
-		{!s.routed, fmt.Sprintf("it has no default route to %s", e.gateway.Addr())},
-	}
-	var out []string
-	for _, r := range rules {
-		if r.broken {
-			out = append(out, r.what)
-		}
+func (s seen) differences(cables []cable) []string {
+	out := broken([]finding{{!s.loopback, "its loopback interface is down"}})
+	for i, c := range cables {
+		out = append(out, s.cables[i].differences(c)...)
 	}
 	return out
 }
 
-func (e endpoint) prefix() netip.Prefix { return netip.PrefixFrom(e.address, e.gateway.Bits()) }
-
-// join makes the pair, in place of what there may be of one.
-func (k *kernel) join(ns netns.NsHandle, e endpoint, s seen) (netlink.Link, error) {
-	name := vethName(e.task)
-	if err := k.removeLink(name); err != nil {
-		return nil, err
-	}
-	if s.inner != nil {
-		err := inside(ns, func() error {
-			h, err := openLinks(unix.NETLINK_ROUTE)
-			if err != nil {
-				return err
-			}
-			defer h.Close()
-			return removeLink(h, innerName)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.MasterIndex = name, e.mtu, k.bridge
-	pair := &netlink.Veth{
-		LinkAttrs:        attrs,
-		PeerName:         innerName,
-		PeerHardwareAddr: mac(e.address),
-		PeerNamespace:    netlink.NsFd(int(ns)),
-		PeerMTU:          uint32(e.mtu),
-	}
-	if err := k.host.link.LinkAdd(pair); err != nil {
-		return nil, fmt.Errorf("cannot make the interface %s: %w", name, err)
-	}
-	return pair, nil
-}
-
-// configure sets both ends. The host's end goes up when it is already isolated.
-func (k *kernel) configure(ns netns.NsHandle, e endpoint, outer netlink.Link) error {
-	h := k.host.link
-	steps := []struct {
-		what string
-		do   func() error
-	}{
-		{"name its task", func() error { return h.LinkSetAlias(outer, k.alias(e.task)) }},
-		{"put it on the bridge", func() error { return h.LinkSetMasterByIndex(outer, k.bridge) }},
-		{"isolate its bridge port", func() error { return h.LinkSetIsolated(outer, true) }},
-		{"keep its bridge port from learning", func() error { return h.LinkSetLearning(outer, false) }},
-		{"make it known", func() error { return k.introduce(e, outer.Attrs().Index) }},
-		{"set its MTU", func() error { return h.LinkSetMTU(outer, e.mtu) }},
-		{"bring the host's end up", func() error { return h.LinkSetUp(outer) }},
-		{"set it up inside", func() error { return inside(ns, func() error { return configureInside(e) }) }},
-	}
-	for _, s := range steps {
-		if err := s.do(); err != nil {
-			return fmt.Errorf("cannot make the task's interface: cannot %s: %w", s.what, err)
-		}
-	}
-	return nil
-}
-
-func configureInside(e endpoint) error {
-	h, err := openLinks(unix.NETLINK_ROUTE)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	lo, err := h.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	link, err := h.LinkByName(innerName)
-	if err != nil {
-		return err
-	}
-	if err := ensureAddress(h, link, e.prefix(), false); err != nil {
-		return err
-	}
-	route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: e.gateway.Addr().AsSlice()}
-	return errors.Join(h.LinkSetUp(lo), h.LinkSetMTU(link, e.mtu), h.LinkSetUp(link), h.RouteReplace(route))
-}
-
 // endpointDifference tells what ensureEndpoint would change.
-func (k *kernel) endpointDifference(e endpoint, bridge int) ([]string, error) {
+func (k *kernel) endpointDifference(e endpoint) ([]string, error) {
 	path := k.netns(e.task)
 	if !isNamespace(path) {
 		return []string{fmt.Sprintf("task %s: its network namespace is missing", e.task)}, nil
@@ -293,20 +216,28 @@ func (k *kernel) endpointDifference(e endpoint, bridge int) ([]string, error) {
 		return nil, fmt.Errorf("cannot open the network namespace %s: %w", path, err)
 	}
 	defer ns.Close()
-	s, err := k.see(ns, e)
+	cables := k.cables(e)
+	s, err := k.see(ns, cables)
 	if err != nil {
 		return nil, err
 	}
 	var lines []string
-	for _, d := range s.differences(e, bridge, k.alias(e.task)) {
+	for _, d := range s.differences(cables) {
 		lines = append(lines, fmt.Sprintf("task %s: %s", e.task, d))
 	}
 	return lines, nil
 }
 
-// removeEndpoint takes a task's interface and namespace away.
-func (k *kernel) removeEndpoint(task state.TaskID) error {
-	return errors.Join(k.removeLink(vethName(task)), removeNamespace(k.netns(task)))
+// removeEndpoint takes a task's interfaces and namespace away. Interfaces on
+// overlays go as strays, if not with the namespace.
+func (k *kernel) removeEndpoint(e endpoint) error {
+	errs := []error{k.removeLink(vethName(e.task))}
+	if k.over != nil {
+		for _, l := range e.links {
+			errs = append(errs, removeLink(k.over.link, overlayVethName(e.task, l.vni)))
+		}
+	}
+	return errors.Join(append(errs, removeNamespace(k.netns(e.task)))...)
 }
 
 func (k *kernel) removeLink(name string) error { return removeLink(k.host.link, name) }

@@ -28,25 +28,33 @@ type kernel struct {
 	held      *reservations
 	reserved  bool // what is wanted has been asked for
 
-	seen *ports // as of one pass
+	over       *host // the namespace of overlays, nil while there is none
+	overlays   map[uint32]overlay
+	overlayMTU int
+	underlay   netip.Addr // that it is known for
+
+	seen, seenOver *ports // as of one pass
 }
 
 func newKernel(c Config, h *host) *kernel {
 	return &kernel{
 		config: c, host: h, table: newTable(c, h),
-		endpoints: make(map[state.TaskID]endpoint), held: newReservations(h, c.Logger),
+		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), held: newReservations(h, c.Logger),
 	}
 }
 
 func (k *kernel) close() {
 	k.held.close()
 	k.table.close()
+	k.closeOverlays()
 }
 
 // forget makes everything be looked at again.
 func (k *kernel) forget() {
 	k.gateway = netip.Prefix{}
 	clear(k.endpoints)
+	k.closeOverlays()
+	k.overlayMTU = 0
 	k.swept, k.reserved = false, false
 	k.table.known = false
 }
@@ -55,23 +63,24 @@ func (k *kernel) forget() {
 // lead to them, and go after. The error is that the plan is not in force; what
 // could not be tidied up after an older one is logged, and tried again.
 func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
-	k.seen = nil
+	k.seen, k.seenOver = nil, nil
 	failed := maps.Clone(w.failed)
 	sure := k.gateway.IsValid()
 	if err := k.prepare(w, failed); err != nil {
 		return failed, err
 	}
+	missed := k.ensureOverlays(w, failed)
 	gone, err := k.evict(w)
 	k.untidy(err)
 	gone = append(gone, k.ensureEndpoints(w, failed)...)
-	if sure && len(failed) > len(w.failed) {
+	if sure && (len(failed) > len(w.failed) || missed != nil) {
 		// What they stand on may have changed behind our back.
 		k.forget()
 		return k.converge(w)
 	}
 	changes, err := k.table.converge(w)
 	if err != nil {
-		return failed, err
+		return failed, errors.Join(missed, err)
 	}
 	if len(changes) > 0 || !k.reserved {
 		k.reserve(w)
@@ -82,9 +91,9 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	if !w.gateway.IsValid() {
 		k.gateway = netip.Prefix{}
 		k.bridge = 0
-		return failed, k.removeBridge()
+		return failed, errors.Join(missed, k.removeBridge())
 	}
-	return failed, nil
+	return failed, missed
 }
 
 // untidy tells of what is left behind and does no harm to the plan.
@@ -125,11 +134,11 @@ func (k *kernel) ensureEndpoints(w wanted, failed map[state.TaskID]string) []net
 	for _, task := range sorted(w.endpoints) {
 		e := w.endpoints[task]
 		old, known := k.endpoints[task]
-		if known && old == e {
+		if known && old.equal(e) || failed[task] != "" {
 			continue
 		}
-		if known && old.address != e.address {
-			gone = append(gone, old.address)
+		if known && !slices.Equal(old.at(), e.at()) {
+			gone = append(gone, old.at()...)
 		}
 		delete(k.endpoints, task)
 		if err := k.ensureEndpoint(e); err != nil {
@@ -153,18 +162,21 @@ func (k *kernel) reserve(w wanted) {
 func (k *kernel) evict(w wanted) ([]netip.Addr, error) {
 	owners := map[netip.Addr]state.TaskID{}
 	for task, e := range w.endpoints {
-		owners[e.address] = task
+		for _, a := range e.at() {
+			owners[a] = task
+		}
 	}
 	var gone []netip.Addr
 	var errs []error
 	for _, task := range sorted(k.endpoints) {
 		e := k.endpoints[task]
-		if owner, taken := owners[e.address]; !taken || owner == task {
+		taken := func(a netip.Addr) bool { owner, is := owners[a]; return is && owner != task }
+		if !slices.ContainsFunc(e.at(), taken) {
 			continue
 		}
-		errs = append(errs, k.removeEndpoint(task))
+		errs = append(errs, k.removeEndpoint(e))
 		delete(k.endpoints, task)
-		gone = append(gone, e.address)
+		gone = append(gone, e.at()...)
 	}
 	return gone, errors.Join(errs...)
 }
@@ -178,18 +190,22 @@ func (k *kernel) removeUnwanted(w wanted) ([]netip.Addr, error) {
 		if _, is := w.endpoints[task]; is {
 			continue
 		}
-		gone = append(gone, k.endpoints[task].address)
-		err := k.removeEndpoint(task)
+		gone = append(gone, k.endpoints[task].at()...)
+		err := k.removeEndpoint(k.endpoints[task])
 		if err == nil {
 			delete(k.endpoints, task)
 		}
 		errs = append(errs, err)
 	}
+	for vni := range k.overlays {
+		_, is := w.overlays[vni]
+		k.swept = k.swept && is
+	}
 	if k.swept {
 		return gone, errors.Join(errs...)
 	}
 	s, err := k.strays(w.endpoints)
-	err = errors.Join(append(errs, err, k.removeStrays(s))...)
+	err = errors.Join(append(errs, err, k.removeStrays(s), k.removeOverlays(w))...)
 	k.swept = err == nil
 	return gone, err
 }
@@ -199,9 +215,9 @@ func (k *kernel) remove() error {
 	k.forget()
 	k.held.converge(nil)
 	k.bridge = 0
-	k.seen = nil
+	k.seen, k.seenOver = nil, nil
 	s, err := k.strays(nil)
-	errs := []error{err, k.table.remove(), k.removeStrays(s), k.removeBridge()}
+	errs := []error{err, k.table.remove(), k.removeStrays(s), k.removeOverlays(wanted{}), k.removeBridge()}
 	if err := os.Remove(k.config.NetnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("cannot remove the directory of network namespaces: %w", err))
 	}
@@ -210,13 +226,21 @@ func (k *kernel) remove() error {
 
 // difference tells what converge would change if it knew nothing.
 func (k *kernel) difference(w wanted) ([]string, error) {
-	k.seen = nil
-	bridge := k.bridgeIndex()
+	k.seen, k.seenOver = nil, nil
 	lines, err := k.bridgeDifference(w.gateway)
-	errs := []error{err}
+	others, failed := k.overlaysDifference(w)
+	lines = append(lines, others...)
+	errs := []error{err, failed}
 	for _, task := range sorted(w.endpoints) {
-		more, err := k.endpointDifference(w.endpoints[task], bridge)
+		more, err := k.endpointDifference(w.endpoints[task])
 		lines, errs = append(lines, more...), append(errs, err)
+	}
+	if k.over != nil {
+		stray, err := k.strayOverlays(w)
+		errs = append(errs, err)
+		for _, name := range stray {
+			lines = append(lines, fmt.Sprintf("the interface %s belongs to no network and no task of the plan", name))
+		}
 	}
 	s, err := k.strays(w.endpoints)
 	errs = append(errs, err)
@@ -243,4 +267,16 @@ func (k *kernel) ports() (*ports, error) {
 		return err
 	})
 	return k.seen, err
+}
+
+// overPorts are those of overlays.
+func (k *kernel) overPorts() (*ports, error) {
+	if k.seenOver != nil {
+		return k.seenOver, nil
+	}
+	err := inside(k.over.ns, func() (err error) {
+		k.seenOver, err = readPorts("")
+		return err
+	})
+	return k.seenOver, err
 }

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/swarmd/swarmd/engine"
-	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -33,6 +32,7 @@ type lab struct {
 }
 
 const (
+	innerName     = "eth0" // of a task that is on no overlay
 	hostAddress   = "192.0.2.1"
 	clientAddress = "192.0.2.2"
 	patience      = 5 * time.Second        // for what must happen; nothing waits for it to pass
@@ -45,15 +45,20 @@ func newLab(t testing.TB) *lab {
 		t.Skip("this test makes network namespaces and must run as root")
 	}
 	l := &lab{t: t, host: newNamespace(t), client: newNamespace(t), posted: make(chan engine.NetworkApplied, 64)}
-	dir := t.TempDir()
+	l.cable()
+	l.open()
+	return l
+}
+
+// open starts on the host; in the end there must be nothing left.
+func (l *lab) open() {
+	l.t.Helper()
 	l.config = Config{
-		Bridge: "swarmd0", Table: "swarmd", NetnsDir: filepath.Join(dir, "netns"), OwnHost: true, SweepPeriod: time.Hour,
+		Bridge: "swarmd0", Table: "swarmd", NetnsDir: filepath.Join(l.t.TempDir(), "netns"), OwnHost: true, SweepPeriod: time.Hour,
 		Post: func(e engine.Event) { l.posted <- e.(engine.NetworkApplied) },
 	}
-	l.cable()
 	l.start()
-	t.Cleanup(l.checkClean)
-	return l
+	l.t.Cleanup(l.checkClean)
 }
 
 func newNamespace(t testing.TB) netns.NsHandle {
@@ -100,7 +105,7 @@ func (l *lab) cable() {
 			if err != nil {
 				return err
 			}
-			return errors.Join(ensureAddress(h, link, netip.MustParsePrefix(address+"/24"), true), h.LinkSetUp(link))
+			return errors.Join(ensureAddress(h, link, netip.MustParsePrefix(address+"/24")), h.LinkSetUp(link))
 		}
 	}
 	l.in(l.host, end(hostAddress))
@@ -184,47 +189,6 @@ func (l *lab) checkClean() {
 	}
 }
 
-// plan reads a plan from lines as the scripts have them.
-func (l *lab) plan(text string) netplan.Plan {
-	l.t.Helper()
-	l.generation++
-	p := netplan.Plan{Generation: l.generation}
-	for line := range strings.Lines(text) {
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
-		}
-		switch words[0] {
-		case "gateway":
-			p.Gateway = netip.MustParsePrefix(words[1])
-		case "endpoint":
-			p.Endpoints = append(p.Endpoints, netplan.Endpoint{Task: state.TaskID(words[1]), Address: netip.MustParseAddr(words[2])})
-		case "publish":
-			p.Published = append(p.Published, published(words[1], words[2:]))
-		default:
-			l.t.Fatalf("a line of a plan begins with gateway, endpoint or publish, not %q", words[0])
-		}
-	}
-	return p
-}
-
-// published reads [address:]port/protocol and the backends.
-func published(where string, backends []string) netplan.Published {
-	var p netplan.Published
-	number, protocol, _ := strings.Cut(where, "/")
-	if at, err := netip.ParseAddrPort(number); err == nil {
-		p.HostIP, p.Port = at.Addr(), at.Port()
-	} else {
-		fmt.Sscan(number, &p.Port)
-	}
-	p.Protocol = protocol
-	for _, b := range backends {
-		to := netip.MustParseAddrPort(b)
-		p.Backends = append(p.Backends, netplan.Backend{Address: to.Addr(), Port: to.Port()})
-	}
-	return p
-}
-
 // apply applies a plan and returns the answer.
 func (l *lab) apply(text string) engine.NetworkApplied {
 	l.t.Helper()
@@ -263,13 +227,18 @@ func (l *lab) task(name string) netns.NsHandle {
 // that the client has, and every UDP packet likewise.
 func (l *lab) serve(ns netns.NsHandle, name string, number int) {
 	l.t.Helper()
+	l.serveOn(ns, name, "4", fmt.Sprintf(":%d", number))
+}
+
+func (l *lab) serveOn(ns netns.NsHandle, name, family, address string) {
+	l.t.Helper()
 	var stream net.Listener
 	var packets net.PacketConn
 	err := inside(ns, func() (err error) {
-		if stream, err = net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", number)); err != nil {
+		if stream, err = net.Listen("tcp"+family, address); err != nil {
 			return err
 		}
-		packets, err = net.ListenPacket("udp4", fmt.Sprintf("0.0.0.0:%d", number))
+		packets, err = net.ListenPacket("udp"+family, address)
 		return err
 	})
 	if err != nil {

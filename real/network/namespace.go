@@ -45,6 +45,23 @@ func openHost() (*host, error) {
 	return &host{ns: ns, link: link}, nil
 }
 
+// openHostAt opens a namespace that is held by a file.
+func openHostAt(path string) (*host, error) {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the network namespace %s: %w", path, err)
+	}
+	h := &host{ns: ns}
+	err = inside(ns, func() error {
+		h.link, err = openLinks(unix.NETLINK_ROUTE)
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(err, ns.Close())
+	}
+	return h, nil
+}
+
 func (h *host) close() error {
 	h.link.Close()
 	return h.ns.Close()
@@ -200,4 +217,46 @@ func (s sysctl) write() error {
 		return fmt.Errorf("cannot set net/%s to %s: %w", s.name, s.value, err)
 	}
 	return nil
+}
+
+// write sets the namespace of the calling thread.
+func write(all []sysctl) error {
+	for _, s := range all {
+		if err := s.write(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A step is something to be done, by a name that completes "cannot …".
+type step struct {
+	what string
+	do   func() error
+}
+
+// run takes steps up to the first that fails.
+func run(steps []step) error {
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			return fmt.Errorf("cannot %s: %w", s.what, err)
+		}
+	}
+	return nil
+}
+
+// A finding is a way in which something may be broken.
+type finding struct {
+	broken bool
+	what   string
+}
+
+func broken(all []finding) []string {
+	var out []string
+	for _, f := range all {
+		if f.broken {
+			out = append(out, f.what)
+		}
+	}
+	return out
 }

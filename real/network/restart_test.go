@@ -161,7 +161,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		}), []string{"has a foreign chain lb_3_20", "published port 8080/tcp: does not answer"}},
 		{
 			"the bridge is deleted", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error { return h.LinkDel(link) })),
-			[]string{"the bridge swarmd0 is missing", "task web.1: its interface is not on the bridge"},
+			[]string{"the bridge swarmd0 is missing", "task web.1: eth0 is not on the bridge"},
 		},
 		{
 			"the bridge is down", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetDown(link) })),
@@ -174,26 +174,26 @@ func TestDriftIsRepaired(t *testing.T) {
 		}, []string{"the kernel setting net/ipv4/ip_forward is 0 and should be 1"}},
 		{
 			"an interface is deleted", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkDel(link) })),
-			[]string{"task web.1: its interface is missing"},
+			[]string{"task web.1: eth0 is missing"},
 		},
 		{
 			"an interface leaves the bridge", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetNoMaster(link) })),
-			[]string{"task web.1: its interface is not on the bridge", "task web.1: its bridge port is not isolated"},
+			[]string{"task web.1: eth0 is not on the bridge", "task web.1: the bridge port of eth0 is not isolated"},
 		},
 		{
 			"a port is not isolated", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetIsolated(link, false) })),
-			[]string{"task web.1: its bridge port is not isolated"},
+			[]string{"task web.1: the bridge port of eth0 is not isolated"},
 		},
 		{
 			"a port learns", host(byName(outer, func(h *netlink.Handle, link netlink.Link) error { return h.LinkSetLearning(link, true) })),
-			[]string{"task web.1: its bridge port learns addresses"},
+			[]string{"task web.1: the bridge port of eth0 learns addresses"},
 		},
 		{"the host forgets a neighbour and has another", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error {
 			n := netlink.Neigh{LinkIndex: link.Attrs().Index, Family: unix.AF_INET, IP: net.ParseIP("172.20.0.2").To4()}
 			other := n
 			other.IP, other.HardwareAddr, other.State = net.ParseIP("172.20.0.77").To4(), mac(netip.MustParseAddr("1.2.3.4")), netlink.NUD_PERMANENT
 			return errors.Join(h.NeighDel(&n), h.NeighSet(&other))
-		})), []string{"task web.1: the host does not know its hardware address", "the neighbour 172.20.0.77 belongs to no task of the plan"}},
+		})), []string{"task web.1: the host does not know the hardware address of 172.20.0.2", "the neighbour 172.20.0.77 belongs to no task of the plan"}},
 		{"a container drops its address", task(byName(innerName, func(h *netlink.Handle, link netlink.Link) error {
 			return h.AddrDel(link, &netlink.Addr{IPNet: ipNet(l.net.kernel.endpoints["web.1"].prefix())})
 		})), []string{"task web.1: its address 172.20.0.2/16 is missing", "task web.1: it has no default route to 172.20.0.1"}},
@@ -335,11 +335,11 @@ func TestHalvesAreCompleted(t *testing.T) {
 	// web.3: the interface was made and not named.
 	half(makeNamespace(l.net.Netns("web.3"), func() error { return nil }))
 	e := endpoint{task: "web.3", address: netip.MustParseAddr("172.20.0.4"), gateway: netip.MustParsePrefix("172.20.0.1/16"), mtu: 1500}
-	_, err := l.net.kernel.join(l.task("web.3"), e, seen{})
+	_, err := l.net.kernel.lay(l.task("web.3"), l.net.kernel.cables(e)[0], seenCable{})
 	half(err)
 	// web.4, that nobody wants: the same, and its namespace is not even held.
 	e.task, e.address = "web.4", netip.MustParseAddr("172.20.0.5")
-	_, err = l.net.kernel.join(newNamespace(t), e, seen{})
+	_, err = l.net.kernel.lay(newNamespace(t), l.net.kernel.cables(e)[0], seenCable{})
 	half(err)
 	l.restart()
 	l.website()

@@ -25,13 +25,16 @@ func (k *kernel) strays(wanted map[state.TaskID]endpoint) (strays, error) {
 		return s, err
 	}
 	for _, name := range all {
-		if _, is := wanted[state.TaskID(name)]; !is {
+		if _, is := wanted[state.TaskID(name)]; !is && name != overlaysName {
 			s.files = append(s.files, name)
 		}
 	}
 	expected, known := map[string]bool{}, map[netip.Addr]bool{}
 	for task, e := range wanted {
-		expected[vethName(task)], known[e.address] = true, true
+		expected[vethName(task)] = true
+		for _, a := range e.at() {
+			known[a] = true
+		}
 	}
 	present, err := dump(k.host.link.LinkList)
 	if err != nil {

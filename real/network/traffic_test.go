@@ -140,7 +140,7 @@ func TestContainersAreIsolated(t *testing.T) {
 		}
 		return errors.Join(
 			h.LinkSetDown(link), h.LinkSetHardwareAddr(link, mac(netip.MustParseAddr("172.20.0.2"))),
-			ensureAddress(h, link, netip.MustParsePrefix("172.20.0.2/16"), true), h.LinkSetUp(link),
+			ensureAddress(h, link, netip.MustParsePrefix("172.20.0.2/16")), h.LinkSetUp(link),
 		)
 	})
 	l.askFor(silence, l.task("web.2"), "udp4", "172.20.0.1:6000")
@@ -152,7 +152,7 @@ func TestContainersAreIsolated(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := ensureAddress(h, link, netip.MustParsePrefix("10.66.0.1/32"), false); err != nil {
+		if err := ensureAddresses(h, link, []netip.Prefix{netip.MustParsePrefix("10.66.0.1/32")}); err != nil {
 			return err
 		}
 		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(netip.MustParsePrefix("172.20.0.1/32")), Src: net.ParseIP("10.66.0.1"), Scope: netlink.SCOPE_LINK}

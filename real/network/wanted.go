@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -28,20 +27,16 @@ type wanted struct {
 	endpoints map[state.TaskID]endpoint
 	failed    map[state.TaskID]string // endpoints that no kernel could make
 	ports     map[port][]netip.AddrPort
+	mesh      netplan.Mesh // as the plan has it; zero: this host alone
+	overlays  map[uint32]overlay
+	vnis      map[string]uint32 // of networks, by their ID
 }
 
-// An endpoint is a task's namespace and the interface in it.
-type endpoint struct {
-	task    state.TaskID
-	address netip.Addr
-	gateway netip.Prefix
-	mtu     int
-}
-
-// mac derives a hardware address from an IPv4 one, as Docker does: whoever has
-// the endpoints knows the neighbours.
+// mac derives a hardware address from an IPv4 one, as Docker does, and from the
+// end of an IPv6 one: whoever has the endpoints knows the neighbours.
 func mac(a netip.Addr) net.HardwareAddr {
-	b := a.As4()
+	b := a.AsSlice()
+	b = b[len(b)-4:]
 	return net.HardwareAddr{0x02, 0x42, b[0], b[1], b[2], b[3]}
 }
 
@@ -95,6 +90,8 @@ func want(p netplan.Plan, c Config, last *wanted) (wanted, error) {
 		endpoints: make(map[state.TaskID]endpoint),
 		failed:    make(map[state.TaskID]string),
 		ports:     make(map[port][]netip.AddrPort, len(p.Published)),
+		overlays:  make(map[uint32]overlay, len(p.Networks)),
+		vnis:      make(map[string]uint32, len(p.Networks)),
 	}
 	var errs []error
 	switch {
@@ -103,14 +100,14 @@ func want(p netplan.Plan, c Config, last *wanted) (wanted, error) {
 	case p.Gateway.IsValid():
 		errs = append(errs, fmt.Errorf("the gateway %s is not an IPv4 address", p.Gateway))
 	}
+	if err := w.join(p, last); err != nil {
+		errs = append(errs, err)
+	}
 	owners := map[netip.Addr]state.TaskID{}
 	for _, e := range p.Endpoints {
-		if why := refuseEndpoint(e, w, owners); why != "" {
+		if why := w.settle(e, c, owners); why != "" {
 			w.failed[e.Task] = why
-			continue
 		}
-		owners[e.Address] = e.Task
-		w.endpoints[e.Task] = endpoint{task: e.Task, address: e.Address, gateway: w.gateway, mtu: c.MTU}
 	}
 	for _, published := range p.Published {
 		if err := w.publish(published, last); err != nil {
@@ -118,27 +115,6 @@ func want(p netplan.Plan, c Config, last *wanted) (wanted, error) {
 		}
 	}
 	return w, errors.Join(errs...)
-}
-
-func refuseEndpoint(e netplan.Endpoint, w wanted, owners map[netip.Addr]state.TaskID) string {
-	name := string(e.Task)
-	owner, owned := owners[e.Address]
-	_, twice := w.endpoints[e.Task]
-	switch {
-	case name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || len(name) > taskNameMax:
-		return fmt.Sprintf("the task's identifier %q cannot be a file name", name)
-	case !w.gateway.IsValid():
-		return "the plan names no gateway for the task's network"
-	case !e.Address.Is4():
-		return fmt.Sprintf("the task's address %q is not an IPv4 address", e.Address)
-	case !w.gateway.Contains(e.Address) || w.gateway.Addr() == e.Address:
-		return fmt.Sprintf("the task's address %s is not one of the subnet of the gateway %s", e.Address, w.gateway)
-	case twice:
-		return "the plan has the task twice"
-	case owned:
-		return fmt.Sprintf("the task's address %s is that of task %s too", e.Address, owner)
-	}
-	return ""
 }
 
 // publish adds a published port.
@@ -193,7 +169,9 @@ func (w wanted) strangers(list []netip.Addr) []netip.Addr {
 	}
 	has := make(map[netip.Addr]bool, len(w.endpoints))
 	for _, e := range w.endpoints {
-		has[e.address] = true
+		for _, a := range e.at() {
+			has[a] = true
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return has[a] })
 }
