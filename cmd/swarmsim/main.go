@@ -70,6 +70,9 @@ func newRoot(c console) *cobra.Command {
 	}
 	root.SetOut(c.out)
 	root.SetErr(c.errs)
-	root.AddCommand(newRun(c), newShow(c), newExplore(c), newReplay(c), newShrink(c), newMutants(c), newLab(c))
+	for _, cmd := range []*cobra.Command{newRun(c), newShow(c), newExplore(c), newReplay(c), newShrink(c), newMutants(c), newLab(c)} {
+		cmd.DisableFlagsInUseLine = true // [OPTIONS] says it
+		root.AddCommand(cmd)
+	}
 	return root
 }

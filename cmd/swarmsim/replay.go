@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ func newReplay(c console) *cobra.Command {
 		Short:   "Play a plan once more, exactly as it was",
 		Long:    "Play a plan once more, exactly as it was.\n\nA PLAN is a scenario whose swarm line has a seed, such as explore writes.",
 		Example: "  swarmsim replay --trace t.txt s30-4711.txt && swarmsim show t.txt",
-		Args:    cobra.ExactArgs(1),
+		Args:    onePlan,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			scripts, err := readAll(args)
 			if err != nil {
@@ -31,6 +32,14 @@ func newReplay(c console) *cobra.Command {
 	cmd.Flags().StringVar(&f.trace, "trace", "", "write the trace to this file")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print what it came to as a JSON object")
 	return cmd
+}
+
+// onePlan sees to it that one plan is named.
+func onePlan(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return errors.New("say which plan, a scenario whose swarm line has a seed, such as swarmsim explore writes")
+	}
+	return nil
 }
 
 func seededAll(scripts []*script.Script) error {

@@ -37,7 +37,12 @@ func newRun(c console) *cobra.Command {
 		Example: "  swarmsim run scenarios/leader-loss.txt\n" +
 			"  swarmsim run --seeds 1..1000 scenarios\n" +
 			"  swarmsim run --seed 17 --trace /tmp/17.trace scenarios/drain.txt && swarmsim show /tmp/17.trace",
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("say which scenario to play, such as swarmsim run scenarios/leader-loss.txt, or a folder of them")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("seeds") {
 				f.seeds = seedRange{f.seed, f.seed}
@@ -54,7 +59,7 @@ func newRun(c console) *cobra.Command {
 	flags.Var(&f.seeds, "seeds", "play each scenario with every seed from A to B")
 	flags.StringVar(&f.trace, "trace", "", "write the trace to this file (one scenario, one seed)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object a run")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print a line for every run, and the known probes that none reached")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print a line for every run, and what is known of rare things: those that happened, and those that never did")
 	flags.IntVarP(&f.jobs, "jobs", "j", runtime.GOMAXPROCS(0), "runs at the same time")
 	return cmd
 }

@@ -133,7 +133,7 @@ func TestRun(t *testing.T) {
 // What must happen sometimes is missed once there were runs enough.
 func TestSometimes(t *testing.T) {
 	file := scenario(t, "# It never fails.\nswarm --managers 1\nsometimes probe \"pull failed\"\nadvance 5s\n")
-	if out, _, code := swarmsim(t, "run", file); code != exitPassed || !strings.Contains(out, "never in 1 runs") {
+	if out, _, code := swarmsim(t, "run", file); code != exitPassed || !strings.Contains(out, "never in 1 run") {
 		t.Errorf("after one run: exit code %d\n%s", code, out)
 	}
 	if out, _, code := swarmsim(t, "run", "--seeds", "1..20", file); code != exitViolated || !strings.Contains(out, "never in 20 runs") {

@@ -36,7 +36,12 @@ func newShow(c console) *cobra.Command {
 			"leaders, containers, messages and faults; --host, --from and --to say what it shows first.",
 		Example: "  swarmsim show --host m1,m2 --from 40s --to 45s leader-loss.trace\n" +
 			"  swarmsim show --html leader-loss.trace    # writes leader-loss.html",
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("say which trace to show, one that was written with: swarmsim run --trace FILE")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error { return show(c, f, args[0]) },
 	}
 	flags := cmd.Flags()

@@ -21,7 +21,7 @@ func newShrink(c console) *cobra.Command {
 			"hosts, shorter times, simpler commands. What it comes to is written beside it, and the faults that are left\n" +
 			"are those that were necessary.",
 		Example: "  swarmsim shrink --for 10m s30-4711.txt",
-		Args:    cobra.ExactArgs(1),
+		Args:    onePlan,
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := os.ReadFile(args[0])
 			if err != nil {

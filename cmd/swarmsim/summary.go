@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,15 +130,12 @@ func (s *summary) flushName() {
 		if len(s.others) > 0 {
 			s.print("  seeds that failed too: %s\n", strings.Trim(fmt.Sprint(s.others[:min(seedsShown, len(s.others))]), "[]"))
 		}
-		word, runs := "passed", "1 run"
-		if s.ofName != 1 {
-			runs = fmt.Sprintf("%d runs", s.ofName)
-		}
+		word, played := "passed", runs(s.ofName)
 		if s.badOf > 0 {
 			word = "FAILED"
-			runs += fmt.Sprintf(", %d failed", s.badOf)
+			played += fmt.Sprintf(", %d failed", s.badOf)
 		}
-		s.print("%s  %-40s %s, %s simulated, %.0f times real time\n", word, s.name, runs, seconds(s.virtualOf), s.virtualOf/max(s.wallOf, 1e-9))
+		s.print("%s  %-40s %s, %s simulated, %.0f times real time\n", word, s.name, played, seconds(s.virtualOf), s.virtualOf/max(s.wallOf, 1e-9))
 	}
 	s.name, s.ofName, s.badOf, s.wallOf, s.virtualOf, s.others = "", 0, 0, 0, 0, nil
 }
@@ -169,15 +168,20 @@ func (s *summary) end() error {
 		}
 		missed = missed || o.runs >= sometimesRuns
 		if !s.f.json {
-			s.print("never in %d runs: %s\n", o.runs, key)
+			s.print("never in %s: %s\n", runs(o.runs), key)
 		}
 	}
 	if !s.f.json {
 		unreached := check.Unreached(s.probes)
 		wall := time.Since(s.began).Seconds()
-		s.print("%d runs, %d failed; %s simulated in %s, %d events; %d of %d known probes reached\n",
-			s.runs, s.failed, seconds(s.virtual), seconds(wall), s.events, len(check.Probes())-len(unreached), len(check.Probes()))
+		s.print("%s, %d failed; %s simulated in %s, %d events; %d of %d known probes reached\n",
+			runs(s.runs), s.failed, seconds(s.virtual), seconds(wall), s.events, len(check.Probes())-len(unreached), len(check.Probes()))
 		if s.f.verbose {
+			for _, name := range slices.Sorted(maps.Keys(check.Probes())) {
+				if n := s.probes[name]; n > 0 {
+					s.print("  reached %d times: %s: %s\n", n, name, check.Probes()[name])
+				}
+			}
 			for _, probe := range unreached {
 				s.print("  never reached: %s\n", probe)
 			}
@@ -187,6 +191,14 @@ func (s *summary) end() error {
 		return errViolated
 	}
 	return nil
+}
+
+// runs is a number of runs as people read it.
+func runs(n int) string {
+	if n == 1 {
+		return "1 run"
+	}
+	return fmt.Sprintf("%d runs", n)
 }
 
 // seconds is a time as people read it.

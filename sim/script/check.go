@@ -30,7 +30,7 @@ func (p *parsing) check(r *reader) (action, error) {
 			patience = d
 			continue
 		default:
-			return nil, r.want("converged, linearizable, or within and a duration")
+			return nil, r.want("converged or linearizable, and within and a duration if you like")
 		}
 		r.at++
 	}
@@ -65,6 +65,9 @@ func (p *parsing) settle(r *reader) (action, error) {
 			return nil, err
 		}
 		broken = t
+	}
+	if r.more() {
+		return nil, r.want("--broken and hosts")
 	}
 	return func(p *player) error {
 		for _, s := range p.storms {

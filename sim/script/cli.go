@@ -63,7 +63,10 @@ func (ChangeSwarm) isRequest()     {}
 
 // onHost reads a command of the swarm's that is given to one host.
 func (p *parsing) onHost(r *reader) (deed, error) {
-	when := &reader{words: r.before(), p: p}
+	when, err := r.before("on m2: service scale website=8")
+	if err != nil {
+		return nil, err
+	}
 	host, err := when.target()
 	if err == nil {
 		err = when.end()
@@ -98,6 +101,11 @@ func (p *parsing) ask(r *reader, host target, fails string) (deed, error) {
 	}
 	if err != nil && !strings.Contains(err.Error(), fails) { // the CLI itself refuses
 		return nil, expected(fmt.Sprintf("%q", err.Error()), "it to fail with %q", fails)
+	}
+	for _, request := range requests {
+		if f, ok := request.(CreateService); ok {
+			p.makes(f.Spec.Name)
+		}
 	}
 	return func(p *player, done func(error)) {
 		p.askAll(requests, host, func(err error) {
@@ -231,7 +239,7 @@ func (a *asking) choose() (string, error) {
 		hosts = names
 	}
 	if len(hosts) == 0 {
-		return "", fmt.Errorf("a manager to ask %w", errNobody)
+		return "", nobody("no manager is up that could be asked")
 	}
 	if len(hosts) > 1 {
 		hosts = slices.DeleteFunc(hosts, func(h string) bool { return h == a.last })

@@ -36,6 +36,9 @@ func (r *reader) condition() (condition, error) {
 			break
 		}
 	}
+	if r.more() {
+		return condition{}, r.want("and, or the end of the condition (words with blanks need quotes)")
+	}
 	whole := condition{text: strings.Join(r.words[begun:r.at], " ")}
 	for _, c := range all {
 		whole.volatile = whole.volatile || c.volatile
@@ -113,6 +116,13 @@ func (r *reader) term() (condition, error) {
 	if r.at+1 < len(r.words) && strings.Contains(r.words[r.at+1], "/") {
 		return r.replicas()
 	}
+	if r.p.created[word] {
+		r.at++
+		return condition{}, r.want("after the name of a service tasks that run and tasks that should, such as %s 5/5", word)
+	}
+	if near := nearest(word, "leader", "quiet", "node", "host", "update", "service", "tasks", "containers", "starts", "elections", "writes", "probe"); near != "" {
+		return condition{}, r.want("a condition: perhaps %s", near)
+	}
 	return condition{}, r.want("a condition: SERVICE 5/5, tasks SERVICE STATE >= N, containers SERVICE = N, starts SERVICE = N, " +
 		"service NAME gone, update SERVICE completed, node NAME ready, host NAME up, leader, no leader, quiet, elections <= N, writes = N or probe TEXT")
 }
@@ -120,7 +130,7 @@ func (r *reader) term() (condition, error) {
 // compare reads a comparison such as >= 3.
 func (r *reader) compare() (func(n int) bool, error) {
 	op := r.next()
-	if !slices.Contains([]string{"=", "!=", "<", "<=", ">", ">="}, op) {
+	if !slices.Contains(comparisons(), op) {
 		r.at--
 		return nil, r.want("a comparison such as = 5 or >= 3")
 	}
@@ -143,6 +153,9 @@ func (r *reader) compare() (func(n int) bool, error) {
 	}, err
 }
 
+// comparisons are all there are.
+func comparisons() []string { return []string{"=", "!=", "<", "<=", ">", ">="} }
+
 // word takes one word.
 func (r *reader) word(what string) (string, error) {
 	if !r.more() {
@@ -158,6 +171,15 @@ func (r *reader) known(known ...string) (string, error) {
 	return r.next(), nil
 }
 
+// serviceName takes the name of a service that the story creates, sooner or later.
+func (r *reader) serviceName(what string) (string, error) {
+	name, err := r.word(what)
+	if err == nil {
+		r.p.mentions = append(r.p.mentions, mention{r.p.line, name})
+	}
+	return name, err
+}
+
 // hostName takes the name of one host, or what pick has named so.
 func (r *reader) hostName() (target, error) {
 	if !r.p.names[r.peek()] {
@@ -167,7 +189,7 @@ func (r *reader) hostName() (target, error) {
 }
 
 func (r *reader) leader() (condition, error) {
-	if !r.p.names[r.peek()] {
+	if !r.more() || r.peek() == "and" {
 		return condition{volatile: true, holds: func(p *player) (bool, string) { return p.stage.Leader() != "", "there is no leader" }}, nil
 	}
 	t, err := r.hostName()
@@ -227,7 +249,7 @@ func (r *reader) host() (condition, error) {
 }
 
 func (r *reader) update() (condition, error) {
-	name, err := r.word("the name of a service")
+	name, err := r.serviceName("the name of a service")
 	if err != nil {
 		return condition{}, err
 	}
@@ -235,7 +257,10 @@ func (r *reader) update() (condition, error) {
 		r.at--
 		r.words[r.at] = string(swarm.UpdateStateRollbackCompleted)
 	}
-	want, err := r.known("updating", "paused", "completed", "rollback_started", "rollback_paused", "rollback_completed", "none")
+	if !slices.Contains(updateWords(), r.peek()) && r.peek() != string(swarm.UpdateStateRollbackCompleted) {
+		return condition{}, r.want("one of %s", strings.Join(updateWords(), ", "))
+	}
+	want := r.next()
 	return condition{holds: func(p *player) (bool, string) {
 		s := p.stage.View().service(name)
 		if s == nil {
@@ -246,11 +271,16 @@ func (r *reader) update() (condition, error) {
 			is = "none"
 		}
 		return is == want, fmt.Sprintf("the update is %s (%s)", is, s.Message)
-	}}, err
+	}}, nil
+}
+
+// updateWords say how an update is getting on.
+func updateWords() []string {
+	return []string{"updating", "paused", "completed", "rolled-back", "rollback_started", "rollback_paused", "none"}
 }
 
 func (r *reader) service() (condition, error) {
-	name, err := r.word("the name of a service")
+	name, err := r.serviceName("the name of a service")
 	if err != nil {
 		return condition{}, err
 	}

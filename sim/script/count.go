@@ -3,11 +3,13 @@ package script
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/sim/check"
 )
 
 // This file has the conditions that count.
@@ -15,7 +17,7 @@ import (
 // replicas reads 5/5: tasks that run of those that should; of a job, tasks that
 // have completed.
 func (r *reader) replicas() (condition, error) {
-	name := r.next()
+	name, _ := r.serviceName("")
 	running, desired, _ := strings.Cut(r.next(), "/")
 	n, err1 := strconv.Atoi(running)
 	m, err2 := strconv.Atoi(desired)
@@ -50,7 +52,7 @@ func (p *player) among(t target) func(host string) bool {
 }
 
 func (r *reader) tasks() (condition, error) {
-	name, err := r.word("the name of a service")
+	name, err := r.serviceName("the name of a service")
 	if err != nil {
 		return condition{}, err
 	}
@@ -60,6 +62,8 @@ func (r *reader) tasks() (condition, error) {
 		state = r.next()
 	case word == "wanted": // those that the swarm wants to run
 		wanted = r.accept("wanted")
+	case word != "on" && !slices.Contains(comparisons(), word):
+		return condition{}, r.want("a comparison such as = 5, or before it a state (%s) or wanted", strings.Join(slices.Sorted(maps.Keys(taskStates())), ", "))
 	}
 	where, err := r.on()
 	if err != nil {
@@ -95,7 +99,7 @@ func taskStates() map[string]bool {
 func (t *Task) wanted() bool { return t.Desired <= state.TaskComplete }
 
 func (r *reader) containers() (condition, error) {
-	name, err := r.word("the name of a service")
+	name, err := r.serviceName("the name of a service")
 	if err != nil {
 		return condition{}, err
 	}
@@ -123,13 +127,29 @@ func (r *reader) containers() (condition, error) {
 	}}, err
 }
 
+// probe takes the name of something rare.
+func (r *reader) probe() (string, error) {
+	known := slices.Sorted(maps.Keys(check.Probes()))
+	if !slices.Contains(known, r.peek()) {
+		if near := nearest(r.peek(), known...); near != "" {
+			return "", r.want("a known probe: perhaps %q", near)
+		}
+		return "", r.want("a known probe, in quotes, such as \"message lost\": swarmsim run -v names them all")
+	}
+	return r.next(), nil
+}
+
 // counters reads a condition about something that is counted since the start.
 func (r *reader) counters(word string) (condition, error) {
 	argument, err := "", error(nil)
-	if word == "starts" || word == "probe" {
-		if argument, err = r.word("what is counted"); err != nil {
-			return condition{}, err
-		}
+	switch word {
+	case "starts":
+		argument, err = r.serviceName("the name of a service")
+	case "probe":
+		argument, err = r.probe()
+	}
+	if err != nil {
+		return condition{}, err
 	}
 	fits := func(n int) bool { return n > 0 }
 	if word != "probe" || r.more() && r.peek() != "and" {

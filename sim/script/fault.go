@@ -32,6 +32,9 @@ func (d deed) wait(p *player) error {
 	nobody := func() bool { return over && isNobody(result) }
 	if nobody() {
 		p.stage.Until(targetPatience, func() bool { attempt(); return !nobody() })
+		if nobody() {
+			return fmt.Errorf("waited %v: %w", targetPatience, result)
+		}
 	}
 	if !over {
 		p.stage.Until(answerPatience, func() bool { return over })
@@ -190,13 +193,12 @@ func (p *parsing) loseRuntime(r *reader) (deed, error) {
 
 // endContainers has containers of a service end as if by themselves.
 func (p *parsing) endContainers(r *reader) (deed, error) {
-	service := r.peek()
-	if service == "" {
-		return nil, r.want("the service whose containers end")
+	service, err := r.word("the service whose containers end")
+	if err != nil {
+		return nil, err
 	}
-	r.at++
 	count, code, oom, on := 1, 1, false, ""
-	err := r.flags([]flag{numberFlag("count", &count), numberFlag("code", &code), onFlag("oom", &oom), textFlag("on", &on)})
+	err = r.flags([]flag{numberFlag("count", &count), numberFlag("code", &code), onFlag("oom", &oom), textFlag("on", &on)})
 	if err == nil && on != "" && !p.names[on] {
 		err = expected(strconv.Quote(on), "a host of the swarm after --on")
 	}
@@ -210,7 +212,7 @@ func (p *parsing) endContainers(r *reader) (deed, error) {
 		}
 		sim.Shuffle(p.draws, found)
 		if len(found) == 0 {
-			done(fmt.Errorf("a container of %s %w", service, errNobody))
+			done(nobody("no container of " + service + " runs"))
 			return
 		}
 		var err error
@@ -225,6 +227,9 @@ func (p *parsing) endContainers(r *reader) (deed, error) {
 
 // note writes words into the trace.
 func (p *parsing) note(r *reader) (deed, error) {
+	if !r.more() {
+		return nil, r.want("the words to be noted")
+	}
 	words := r.rest()
 	return func(p *player, done func(error)) {
 		p.stage.Note(words...)

@@ -67,7 +67,10 @@ func (p *parsing) standing(verb string, r *reader) (action, error) {
 // moment reads a command that happens at another moment: its words before the
 // colon say when.
 func (p *parsing) moment(verb string, r *reader) (action, error) {
-	when := &reader{words: r.before(), p: p}
+	when, err := r.before(momentExample(verb))
+	if err != nil {
+		return nil, err
+	}
 	switch verb {
 	case "at", "after":
 		d, err := when.duration()
@@ -83,7 +86,7 @@ func (p *parsing) moment(verb string, r *reader) (action, error) {
 			if verb == "after" {
 				at += p.stage.Now()
 			}
-			p.plan(at, do)
+			p.plan(at, p.current, do)
 			return nil
 		}, err
 	case "every":
@@ -103,7 +106,8 @@ func (p *parsing) moment(verb string, r *reader) (action, error) {
 	do, err := p.after(r)
 	return func(p *player) error {
 		w := &standing{verb: verb, line: p.current.line, text: p.current.text, c: c}
-		w.fire = func(p *player) { p.plan(p.stage.Now()+delay.draw(p.draws), do) }
+		from := p.current
+		w.fire = func(p *player) { p.plan(p.stage.Now()+delay.draw(p.draws), from, do) }
 		w.reached = verb == "whenever" && w.now(p)
 		p.standing = append(p.standing, w)
 		w.look(p)
@@ -129,7 +133,7 @@ func (p *parsing) every(when, r *reader) (action, error) {
 	}
 	do, err := p.after(r)
 	return func(p *player) error {
-		until := time.Duration(-1)
+		until, from := time.Duration(-1), p.current
 		if during.hi >= 0 {
 			until = p.stage.Now() + during.draw(p.draws)
 		}
@@ -137,7 +141,7 @@ func (p *parsing) every(when, r *reader) (action, error) {
 		again = func() {
 			p.stage.At(p.stage.Now()+d.draw(p.draws), func() {
 				if until < 0 || p.stage.Now() <= until {
-					p.run(do)
+					p.run(from, do)
 					again()
 				}
 			})
@@ -147,8 +151,18 @@ func (p *parsing) every(when, r *reader) (action, error) {
 	}, err
 }
 
+// momentExample is a line with one of the words that say when.
+func momentExample(verb string) string {
+	switch verb {
+	case "when", "whenever":
+		return verb + " no leader: start crashed"
+	default:
+		return verb + " 41s: crash leader"
+	}
+}
+
 // before takes the words up to the one that ends with a colon.
-func (r *reader) before() []string {
+func (r *reader) before(example string) (*reader, error) {
 	for i := r.at; i < len(r.words); i++ {
 		if word, ok := strings.CutSuffix(r.words[i], ":"); ok {
 			words := append([]string{}, r.words[r.at:i]...)
@@ -156,12 +170,10 @@ func (r *reader) before() []string {
 				words = append(words, word)
 			}
 			r.at = i + 1
-			return words
+			return &reader{words: words, p: r.p}, nil
 		}
 	}
-	words := r.words[r.at:]
-	r.at = len(r.words)
-	return words
+	return nil, expected("no colon", "one before the command, such as %s", example)
 }
 
 // delay takes +3s off the end.
@@ -182,7 +194,7 @@ func (r *reader) delay() (span, error) {
 func (p *parsing) after(r *reader) (deed, error) {
 	const what = "a command that takes no time: a fault, a storm, or one of the swarm's own"
 	if !r.more() {
-		return nil, r.want("a colon, and " + what)
+		return nil, r.want(what)
 	}
 	if takesTime(r.peek()) {
 		return nil, r.want(what)
@@ -197,14 +209,13 @@ func takesTime(verb string) bool {
 	}, verb)
 }
 
-// plan has a deed done at a time.
-func (p *player) plan(at time.Duration, do deed) {
-	p.stage.At(at, func() { p.run(do) })
+// plan has a deed of a line done at a time.
+func (p *player) plan(at time.Duration, from step, do deed) {
+	p.stage.At(at, func() { p.run(from, do) })
 }
 
 // run does a deed of another moment. What has nobody to be done to is left out.
-func (p *player) run(do deed) {
-	at := p.current
+func (p *player) run(from step, do deed) {
 	p.waiting++
 	do(p, func(err error) {
 		p.waiting--
@@ -213,7 +224,7 @@ func (p *player) run(do deed) {
 		case isNobody(err):
 			p.stage.Note("left out:", err.Error())
 		default:
-			p.broken(at.line, at.text, err)
+			p.broken(from.line, from.text, err)
 		}
 	})
 }

@@ -77,8 +77,6 @@ func (p *player) broken(line int, text string, err error) {
 	p.stage.Violate("the scenario holds", "line %d: %s: %v", line, text, err)
 }
 
-func isNobody(err error) bool { return errors.Is(err, errNobody) }
-
 // serviceName is the name that a service has, or had.
 func (p *player) serviceName(id state.ServiceID) string {
 	if name := p.stage.View().name(id); name != "" {
@@ -113,7 +111,7 @@ func (p *parsing) idle(r *reader) (action, error) {
 		before := p.stage.View().Writes
 		p.stage.Run(p.stage.Now() + d.draw(p.draws))
 		if n := p.stage.View().Writes - before; n > 0 {
-			return fmt.Errorf("the swarm wrote %d entries to its log", n)
+			return fmt.Errorf("entries that the swarm wrote to its log: %d", n)
 		}
 		return nil
 	}, err
@@ -180,7 +178,10 @@ func (p *parsing) expect(r *reader) (action, error) {
 		r.at = n
 		var host target
 		if inner.accept("on") {
-			when := &reader{words: inner.before(), p: p}
+			when, err := inner.before("expect on m2: service scale website=8 fails \"no leader\"")
+			if err != nil {
+				return nil, err
+			}
 			t, err := when.target()
 			if err != nil {
 				return nil, err
@@ -189,6 +190,10 @@ func (p *parsing) expect(r *reader) (action, error) {
 		}
 		d, err := p.ask(inner, host, text)
 		return d.wait, err
+	}
+	if n := len(r.words); n > 2 && r.words[n-1] == "fails" {
+		r.at = n
+		return nil, r.want("words of the refusal after fails, such as fails \"already in use\"")
 	}
 	c, err := r.condition()
 	return func(p *player) error {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/swarmd/swarmd/sim"
@@ -37,6 +36,10 @@ type step struct {
 // not hold.
 type action func(*player) error
 
+// errNoSwarm says that a scenario does not say what its swarm is made of: nothing
+// that follows could be understood.
+var errNoSwarm = errors.New("expected the swarm first, such as: swarm --managers 3 --workers 3")
+
 // parsing is what reading a scenario knows so far.
 type parsing struct {
 	script *Script
@@ -44,6 +47,12 @@ type parsing struct {
 	names  map[string]bool // hosts, and what pick has named
 	picked []string        // what pick has named
 	begun  bool            // a command that is not about the shape has come
+
+	created     map[string]bool // names of services that the story creates
+	creates     []string        // the same, in its order
+	clientsMake bool            // and clients create more
+	mentions    []mention       // services that it speaks of
+	line        int             // that is read
 }
 
 // Read reads the scenario in a file.
@@ -69,16 +78,17 @@ func Parse(file, text string, parser Parser) (*Script, error) {
 	if len(list) > LinesMax {
 		return nil, &Error{File: file, Found: fmt.Sprintf("a scenario of %d commands", len(list)), Expected: fmt.Sprintf("at most %d", LinesMax)}
 	}
-	p := &parsing{script: s, parser: parser, names: map[string]bool{}}
+	p := &parsing{script: s, parser: parser, names: map[string]bool{}, created: map[string]bool{}}
 	var failed []error
 	if sentence == "" {
 		failed = append(failed, &Error{file, 1, "no comment", "the scenario to begin with one that says what it shows"})
 	}
 	for _, l := range list {
+		p.line = l.number
 		do, err := p.command(l.text)
 		if err != nil {
 			failed = append(failed, located(file, l.number, err))
-			if len(failed) >= errorsMax {
+			if len(failed) >= errorsMax || errors.Is(err, errNoSwarm) {
 				break
 			}
 			continue
@@ -90,7 +100,10 @@ func Parse(file, text string, parser Parser) (*Script, error) {
 	if len(failed) == 0 && len(s.Config.Hosts) == 0 {
 		failed = append(failed, &Error{File: file, Found: "no host", Expected: "a line such as: swarm --managers 3 --workers 3"})
 	}
-	if err := errors.Join(failed...); err != nil {
+	if len(failed) == 0 {
+		failed = p.strangers(file)
+	}
+	if err := errors.Join(failed[:min(errorsMax, len(failed))]...); err != nil {
 		return nil, err
 	}
 	sortHosts(&s.Config)
@@ -115,7 +128,7 @@ func (p *parsing) command(text string) (action, error) {
 		return nil, err
 	}
 	if len(p.script.Config.Hosts) == 0 {
-		return nil, expected(strconv.Quote(words[0]), "the swarm first, such as: swarm --managers 3 --workers 3")
+		return nil, fmt.Errorf("found %q, %w", words[0], errNoSwarm)
 	}
 	p.begun = true
 	do, err := p.timed(r)
@@ -196,43 +209,14 @@ func (p *parsing) instant(r *reader) (deed, error) {
 		return p.cli(r)
 	}
 	r.at--
-	if near := nearest(verb); near != "" {
+	if strings.HasSuffix(verb, ":") {
+		return nil, r.want("the moment before the colon, such as at 41s: crash leader")
+	}
+	known := strings.FieldsFunc(commands, func(r rune) bool { return strings.ContainsRune(" ,;", r) })
+	if near := nearest(verb, known...); near != "" {
 		return nil, r.want("a command: perhaps %s", near)
 	}
 	return nil, r.want("a command: %s", commands)
-}
-
-// nearest is the command that a word was probably meant to be, "" if none is near.
-func nearest(word string) string {
-	best, name := 3, ""
-	for _, known := range strings.FieldsFunc(commands, func(r rune) bool { return strings.ContainsRune(" ,;", r) }) {
-		if d := distance(word, known); d < best && d < len(known)-1 {
-			best, name = d, known
-		}
-	}
-	return name
-}
-
-// distance is how many letters must be put in, left out or changed to make one
-// word the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		left := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := left
-			if a[i] != b[j] {
-				cost++
-			}
-			left = row[j+1]
-			row[j+1] = min(cost, row[j]+1, left+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // commands are all there are, for those who mistype one.

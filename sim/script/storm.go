@@ -238,6 +238,7 @@ func (p *parsing) clients(r *reader) (deed, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.clientsMake = true
 	c := sim.ClientsConfig{Clients: n}
 	err = r.flags([]flag{
 		numberFlag("services", &c.Services), durationFlag("think", &c.Think),

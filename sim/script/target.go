@@ -23,9 +23,22 @@ type target []string
 
 func (t target) String() string { return strings.Join(t, ",") }
 
-// target takes one target: words separated by commas.
+// target takes one target: words separated by commas, after which there may be
+// blanks.
 func (r *reader) target() (target, error) {
 	word := strings.TrimSuffix(r.peek(), ",")
+	if list, more := strings.CutSuffix(r.peek(), ","); more && r.at+1 < len(r.words) {
+		next := *r
+		next.at++
+		rest, err := next.target()
+		if err != nil {
+			return nil, err
+		}
+		first := &reader{words: []string{list}, p: r.p}
+		t, err := first.target()
+		r.at = next.at
+		return append(t, rest...), err
+	}
 	if !r.more() || word == "" || strings.HasPrefix(word, "-") {
 		return nil, r.want("a host, or one of %s", strings.Join(targetWords(), ", "))
 	}
@@ -51,7 +64,7 @@ func (r *reader) targets() (target, error) {
 }
 
 // resolve returns the hosts that a target is now, in the order of the swarm. It
-// is [errNobody] when there is none.
+// is a [nobody] when there is none.
 func (p *player) resolve(t target, taken ...string) ([]string, error) {
 	hosts := p.stage.Hosts()
 	chosen := map[string]bool{}
@@ -67,7 +80,7 @@ func (p *player) resolve(t target, taken ...string) ([]string, error) {
 		}
 	}
 	if len(names) == 0 && !t.optional() {
-		return nil, fmt.Errorf("%s %w", t, errNobody)
+		return nil, nobody("there is no " + t.String() + " at present")
 	}
 	return names, nil
 }
