@@ -147,7 +147,7 @@ func BenchmarkSweep(b *testing.B) {
 	}
 	defer cpu(b)()
 	for b.Loop() {
-		if lines, err := l.net.kernel.difference(w); err != nil || len(lines) > 0 {
+		if lines, err := l.net.kernel.difference(w, false); err != nil || len(lines) > 0 {
 			b.Fatal(lines, err)
 		}
 	}

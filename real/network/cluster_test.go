@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -155,7 +156,8 @@ func (c *cluster) must(plans []string) {
 
 const twoNetworks = `
 	network red 4097 10.0.1.1/24,fd00:1::1/64
-	network blue 4098 10.0.1.1/24 internal`
+	network blue 4098 10.0.1.1/24 internal
+	network green 4099 10.0.2.1/24`
 
 // Tasks on one network reach each other wherever they are, over IPv4 and IPv6;
 // another network with the same subnet is another world, and an internal one has
@@ -205,5 +207,84 @@ func TestOverlays(t *testing.T) {
 	// The wire's router knows no such network.
 	if got := c.hosts[0].ask(c.hosts[0].host, "tcp4", "10.0.1.2:80"); !strings.Contains(got, "unreachable") {
 		t.Errorf("the host is on no network: got %q", got)
+	}
+}
+
+// A service's own address leads to each of its tasks in turn, wherever they are,
+// and they see who connects; a task may be its own backend.
+func TestServiceAddresses(t *testing.T) {
+	c := newCluster(t)
+	places := []place{
+		{host: 0, task: "client", on: []string{"red=10.0.1.2,fd00:1::2"}},
+		{host: 1, task: "web.1", on: []string{"red=10.0.1.3,fd00:1::3"}},
+		{host: 2, task: "web.2", on: []string{"red=10.0.1.4,fd00:1::4"}},
+		{host: 0, task: "both", on: []string{"green=10.0.2.9", "red=10.0.1.9,fd00:1::9"}},
+	}
+	services := twoNetworks + `
+		vip red 10.0.1.100 10.0.1.3 10.0.1.4
+		vip red 10.0.1.101 10.0.1.2
+		vip red 10.0.1.102
+		vip red fd00:1::100 fd00:1::3 fd00:1::4`
+	c.must(plans(places, services))
+	host := c.hosts[0]
+	client := host.task("client")
+	c.hosts[1].serveOn(c.hosts[1].task("web.1"), "web.1", "", ":80")
+	c.hosts[2].serveOn(c.hosts[2].task("web.2"), "web.2", "", ":80")
+	host.serve(client, "client", 80)
+	turns := func(from netns.NsHandle, network, address string, want map[string]int) {
+		t.Helper()
+		got := map[string]int{}
+		for range 6 {
+			got[host.ask(from, network, address)]++
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", address, got, want)
+		}
+	}
+	turns(client, "tcp4", "10.0.1.100:80", map[string]int{"web.1 10.0.1.2": 3, "web.2 10.0.1.2": 3})
+	turns(client, "udp4", "10.0.1.100:80", map[string]int{"web.1 10.0.1.2": 3, "web.2 10.0.1.2": 3})
+	turns(client, "tcp6", "[fd00:1::100]:80", map[string]int{"web.1 fd00:1::2": 3, "web.2 fd00:1::2": 3})
+	turns(host.task("both"), "tcp4", "10.0.1.100:80", map[string]int{"web.1 10.0.1.9": 3, "web.2 10.0.1.9": 3})
+	turns(client, "tcp4", "10.0.1.101:80", map[string]int{"client 10.0.1.2": 6})
+	turns(client, "tcp4", "10.0.1.102:80", map[string]int{"refused": 6})
+	turns(client, "tcp4", "10.0.1.100:81", map[string]int{"refused": 6})
+
+	// One backend goes, a service comes: what is there stays.
+	c.must(plans(places, twoNetworks+`
+		vip red 10.0.1.100 10.0.1.4
+		vip red 10.0.1.102 10.0.1.3`))
+	turns(client, "tcp4", "10.0.1.100:80", map[string]int{"web.2 10.0.1.2": 6})
+	turns(client, "tcp4", "10.0.1.102:80", map[string]int{"web.1 10.0.1.2": 6})
+
+	// A task that may do so flushes its own table: the next sweep repairs it.
+	err := inside(client, func() error {
+		conn, err := openTables()
+		if err != nil {
+			return err
+		}
+		defer conn.CloseLasting()
+		conn.FlushRuleset()
+		return conn.Flush()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := host.net.kernel.difference(*host.net.last, false)
+	if err != nil || len(lines) == 0 || !strings.Contains(lines[0], "task client: its table of services lacks the chain balanced") {
+		t.Errorf("the difference is %v, %v", lines, err)
+	}
+	host.net.sweep()
+	turns(client, "tcp4", "10.0.1.100:80", map[string]int{"web.2 10.0.1.2": 6})
+
+	// Another process finds all of it right.
+	before := host.identity()
+	host.restart()
+	c.must(plans(places, services))
+	if after := host.identity(); before != after {
+		t.Errorf("the restart changed the kernel:\n%s\n---\n%s", before, after)
+	}
+	turns(client, "tcp4", "10.0.1.100:80", map[string]int{"web.1 10.0.1.2": 3, "web.2 10.0.1.2": 3})
+	for _, l := range c.hosts {
+		l.must("")
 	}
 }

@@ -43,14 +43,14 @@ func (t *table) readOnce() (c content, steady bool, err error) {
 	if err := t.open(); err != nil {
 		return c, false, err
 	}
-	before, err := t.generation()
+	before, err := generation(t.raw)
 	if err != nil {
 		return c, false, err
 	}
 	if err := t.readInto(&c); err != nil {
 		return c, false, err
 	}
-	after, err := t.generation()
+	after, err := generation(t.raw)
 	if err != nil {
 		return c, false, err
 	}
@@ -60,8 +60,8 @@ func (t *table) readOnce() (c content, steady bool, err error) {
 // generation is what the kernel counts up with every transaction, of anyone. The
 // kernel marks lists that such a one has interrupted, which the library does not
 // tell.
-func (t *table) generation() (uint32, error) {
-	reply, err := t.raw.Execute(mdlayher.Message{
+func generation(raw *mdlayher.Conn) (uint32, error) {
+	reply, err := raw.Execute(mdlayher.Message{
 		Header: mdlayher.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: mdlayher.Request},
 		Data:   make([]byte, genMessageBytes),
 	})
@@ -89,44 +89,51 @@ func (t *table) generation() (uint32, error) {
 // genMessageBytes is the length of struct nfgenmsg.
 const genMessageBytes = 4
 
-func (t *table) readInto(c *content) error {
-	tables, err := t.conn.ListTablesOfFamily(t.kernel.Family)
-	if err != nil {
+func (t *table) readInto(c *content) (err error) {
+	if c.lines, c.there, err = tableLines(t.conn, t.kernel); err != nil || !c.there {
 		return err
-	}
-	i := slices.IndexFunc(tables, func(x *nftables.Table) bool { return x.Name == t.kernel.Name })
-	if i < 0 {
-		return nil
-	}
-	c.there = true
-	if tables[i].Flags != 0 {
-		c.lines = append(c.lines, fmt.Sprintf("table with flags %d", tables[i].Flags))
-	}
-	sets, err := t.conn.GetSets(t.kernel)
-	if err != nil {
-		return err
-	}
-	for _, s := range sets {
-		c.lines = append(c.lines, setLine(s))
-	}
-	all, err := t.conn.ListChainsOfTableFamily(t.kernel.Family)
-	if err != nil {
-		return err
-	}
-	for _, x := range all {
-		if x.Table.Name != t.kernel.Name {
-			continue
-		}
-		rules, err := t.conn.GetRules(t.kernel, x)
-		if err != nil {
-			return err
-		}
-		c.lines = append(c.lines, chainLine(x))
-		for n, r := range rules {
-			c.lines = append(c.lines, ruleLine(x.Name, n, commentOf(r.UserData)))
-		}
 	}
 	return t.readPorts(c)
+}
+
+// tableLines tell what a table has, but for the elements of its sets.
+func tableLines(conn *nftables.Conn, table *nftables.Table) (lines []string, there bool, err error) {
+	tables, err := conn.ListTablesOfFamily(table.Family)
+	if err != nil {
+		return nil, false, err
+	}
+	i := slices.IndexFunc(tables, func(x *nftables.Table) bool { return x.Name == table.Name })
+	if i < 0 {
+		return nil, false, nil
+	}
+	if tables[i].Flags != 0 {
+		lines = append(lines, fmt.Sprintf("table with flags %d", tables[i].Flags))
+	}
+	sets, err := conn.GetSets(table)
+	if err != nil {
+		return nil, true, err
+	}
+	for _, s := range sets {
+		lines = append(lines, setLine(s))
+	}
+	all, err := conn.ListChainsOfTableFamily(table.Family)
+	if err != nil {
+		return nil, true, err
+	}
+	for _, x := range all {
+		if x.Table.Name != table.Name {
+			continue
+		}
+		rules, err := conn.GetRules(table, x)
+		if err != nil {
+			return nil, true, err
+		}
+		lines = append(lines, chainLine(x))
+		for n, r := range rules {
+			lines = append(lines, ruleLine(x.Name, n, commentOf(r.UserData)))
+		}
+	}
+	return lines, true, nil
 }
 
 func (t *table) readPorts(c *content) error {
@@ -346,23 +353,27 @@ func parseBackend(b []byte) netip.AddrPort {
 // backendsOf reads off the name of the chain that an entry leads to how many
 // backends the port has; 0 if it is not the chain it should be.
 func backendsOf(p port, e nftables.SetElement) int {
-	d, err := mdlayher.NewAttributeDecoder(e.Val)
-	if err != nil {
-		return 0
+	name, format := verdictChain(e), "lb_%d_"
+	if p.at.IsValid() {
+		format = "lb_at_%d_"
 	}
-	for d.Next() {
-		if d.Type() != unix.NFTA_VERDICT_CHAIN {
-			continue
-		}
-		name := d.String()
-		format := "lb_%d_"
-		if p.at.IsValid() {
-			format = "lb_at_%d_"
-		}
-		n := 0
-		if _, err := fmt.Sscanf(name, format, &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
-			return n
-		}
+	n := 0
+	if _, err := fmt.Sscanf(name, format, &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
+		return n
 	}
 	return 0
+}
+
+// verdictChain is the name of the chain that an element leads to.
+func verdictChain(e nftables.SetElement) string {
+	d, err := mdlayher.NewAttributeDecoder(e.Val)
+	if err != nil {
+		return ""
+	}
+	for d.Next() {
+		if d.Type() == unix.NFTA_VERDICT_CHAIN {
+			return d.String()
+		}
+	}
+	return ""
 }

@@ -100,6 +100,10 @@ func (w *wanted) join(p netplan.Plan, last *wanted) error {
 			id: n.ID, name: n.Name, vni: n.VNI, port: w.mesh.Port, source: w.mesh.Underlay, subnets: n.Subnets, internal: n.Internal,
 			remote: n.Remote, balanced: n.Balanced, names: n.Names,
 		}
+		byVIP := func(a, b netplan.Balanced) int { return a.VIP.Compare(b.VIP) }
+		if !slices.IsSortedFunc(o.balanced, byVIP) {
+			o.balanced = slices.SortedFunc(slices.Values(o.balanced), byVIP)
+		}
 		if last != nil {
 			o.share(last.overlays[n.VNI])
 		}

@@ -28,6 +28,7 @@ type kernel struct {
 	held      *reservations
 	reserved  bool // what is wanted has been asked for
 
+	services   map[state.TaskID]services
 	over       *host // the namespace of overlays, nil while there is none
 	overlays   map[uint32]overlay
 	overlayMTU int
@@ -39,7 +40,7 @@ type kernel struct {
 func newKernel(c Config, h *host) *kernel {
 	return &kernel{
 		config: c, host: h, table: newTable(c, h),
-		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), held: newReservations(h, c.Logger),
+		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), services: make(map[state.TaskID]services), held: newReservations(h, c.Logger),
 	}
 }
 
@@ -53,6 +54,7 @@ func (k *kernel) close() {
 func (k *kernel) forget() {
 	k.gateway = netip.Prefix{}
 	clear(k.endpoints)
+	clear(k.services)
 	k.closeOverlays()
 	k.overlayMTU = 0
 	k.swept, k.reserved = false, false
@@ -73,6 +75,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	gone, err := k.evict(w)
 	k.untidy(err)
 	gone = append(gone, k.ensureEndpoints(w, failed)...)
+	k.ensureAllServices(w, failed)
 	if sure && (len(failed) > len(w.failed) || missed != nil) {
 		// What they stand on may have changed behind our back.
 		k.forget()
@@ -141,6 +144,7 @@ func (k *kernel) ensureEndpoints(w wanted, failed map[state.TaskID]string) []net
 			gone = append(gone, old.at()...)
 		}
 		delete(k.endpoints, task)
+		delete(k.services, task)
 		if err := k.ensureEndpoint(e); err != nil {
 			failed[task] = err.Error()
 			continue
@@ -148,6 +152,24 @@ func (k *kernel) ensureEndpoints(w wanted, failed map[state.TaskID]string) []net
 		k.endpoints[task] = e
 	}
 	return gone
+}
+
+// ensureAllServices makes the tables of tasks on overlays.
+func (k *kernel) ensureAllServices(w wanted, failed map[state.TaskID]string) {
+	for _, task := range sorted(w.endpoints) {
+		e := w.endpoints[task]
+		if _, made := k.endpoints[task]; !made || len(e.links) == 0 {
+			continue
+		}
+		if err := k.ensureServices(task, w.services(e, 0)); err != nil {
+			failed[task] = err.Error()
+		}
+	}
+	for task := range k.services {
+		if _, is := w.endpoints[task]; !is {
+			delete(k.services, task)
+		}
+	}
 }
 
 // reserve holds the published ports. Those that could not be had are asked for
@@ -224,8 +246,9 @@ func (k *kernel) remove() error {
 	return errors.Join(errs...)
 }
 
-// difference tells what converge would change if it knew nothing.
-func (k *kernel) difference(w wanted) ([]string, error) {
+// difference tells what converge would change if it knew nothing. If it need not
+// be thorough, tables that nobody has touched are not read.
+func (k *kernel) difference(w wanted, thorough bool) ([]string, error) {
 	k.seen, k.seenOver = nil, nil
 	lines, err := k.bridgeDifference(w.gateway)
 	others, failed := k.overlaysDifference(w)
@@ -234,6 +257,10 @@ func (k *kernel) difference(w wanted) ([]string, error) {
 	for _, task := range sorted(w.endpoints) {
 		more, err := k.endpointDifference(w.endpoints[task])
 		lines, errs = append(lines, more...), append(errs, err)
+		if e := w.endpoints[task]; err == nil && len(e.links) > 0 && isNamespace(k.netns(task)) {
+			more, err = k.servicesDifference(task, w.services(e, 0), thorough)
+			lines, errs = append(lines, more...), append(errs, err)
+		}
 	}
 	if k.over != nil {
 		stray, err := k.strayOverlays(w)

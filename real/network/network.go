@@ -121,7 +121,7 @@ func (n *Network) Difference(p netplan.Plan) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.kernel.difference(w)
+	return n.kernel.difference(w, true)
 }
 
 // Close stops. The kernel is left as it is: containers live on, and a new
@@ -206,7 +206,7 @@ func (n *Network) sweep() {
 	if n.last == nil {
 		return
 	}
-	lines, err := n.kernel.difference(*n.last)
+	lines, err := n.kernel.difference(*n.last, false)
 	if err != nil {
 		n.log.Error("the network could not be compared with its plan", "err", err)
 	}

@@ -278,19 +278,21 @@ func (t *table) build() error {
 	return nil
 }
 
-func (t *table) addChain(c chain) error {
-	made := &nftables.Chain{Table: t.kernel, Name: c.name}
+func (t *table) addChain(c chain) error { return addChain(t.conn, t.kernel, c) }
+
+func addChain(conn *nftables.Conn, table *nftables.Table, c chain) error {
+	made := &nftables.Chain{Table: table, Name: c.name}
 	if c.hook != nil {
 		accept := nftables.ChainPolicyAccept
 		made.Type, made.Hooknum, made.Priority, made.Policy = c.kind, c.hook, &c.priority, &accept
 	}
-	t.conn.AddChain(made)
+	conn.AddChain(made)
 	for _, r := range c.rules {
 		comment, err := r.comment()
 		if err != nil {
 			return err
 		}
-		t.conn.AddRule(&nftables.Rule{Table: t.kernel, Chain: made, Exprs: r.exprs, UserData: udata(comment)})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: made, Exprs: r.exprs, UserData: udata(comment)})
 	}
 	return nil
 }
