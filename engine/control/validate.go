@@ -26,6 +26,7 @@ func validate(spec *swarm.ServiceSpec) *Failed {
 	return first(
 		func() *Failed { return validateName(spec.Name) },
 		func() *Failed { return limits(spec) },
+		func() *Failed { return validatePatience(spec.Labels) },
 		func() *Failed { return validateResources(task.Resources) },
 		func() *Failed { return validateRestart(task.RestartPolicy) },
 		func() *Failed { return validateConstraints(task.Placement) },
@@ -46,6 +47,14 @@ func validateName(name string) *Failed {
 		return invalid("name must be valid as a DNS name component")
 	case len(name) > nameBytesMax:
 		return invalid("name must be %d characters or fewer", nameBytesMax)
+	}
+	return nil
+}
+
+// validatePatience checks a label that means something here.
+func validatePatience(labels map[string]string) *Failed {
+	if _, err := state.PatienceOf(labels); err != nil {
+		return invalid("%v", err)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // orphanAfter is how long a node may be down before its tasks are given up.
-const orphanAfter = 24 * time.Hour
+const orphanAfter = state.PatienceMax
 
 // node looks at what a change of one node means for the tasks on it, and for the
 // services that run on every node.

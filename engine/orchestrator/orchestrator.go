@@ -131,6 +131,9 @@ func (o *Orchestrator) observeService(s state.Diff[state.Service]) {
 		return
 	}
 	before, after := s.Before, s.After
+	if before.Spec.Labels[state.PatienceLabel] != after.Spec.Labels[state.PatienceLabel] {
+		o.markDeep(after.ID) // some may not be waited for any more
+	}
 	if before.Template != after.Template || before.PreviousTemplate != after.PreviousTemplate {
 		o.litter.push(templateRef{after.ID, before.Template})
 		o.litter.push(templateRef{after.ID, before.PreviousTemplate})

@@ -104,7 +104,12 @@ func (p *pass) fateOf(t *state.Task) fate {
 	}
 	n := p.d.Node(t.Node)
 	switch {
-	case n == nil, n.State == state.NodeDown && !mutant.On(mutant.DownIgnored):
+	case n == nil:
+		return lost
+	case n.State == state.NodeDown && !mutant.On(mutant.DownIgnored):
+		if p.awaited(n, t) {
+			return stays
+		}
 		return lost
 	case n.Spec.Availability == swarm.NodeAvailabilityDrain && !mutant.On(mutant.DrainIgnored):
 		return moving

@@ -122,7 +122,9 @@ func (o *failuresCounted) judge(c *Checker, index uint64, before, after *state.S
 	}
 	dirty, ratio := float64(max(u.Dirty, 1)), float64(updateConfig(before).MaxFailureRatio)
 	byFailure := underWay(u) && (paused(after.Update) || u.State == swarm.UpdateStateUpdating && after.Update.State == swarm.UpdateStateRollbackStarted && before.Previous != nil && after.Previous == nil)
-	if underWay(u) && !underWay(after.Update) && !paused(after.Update) {
+	// A rollback, which changes the spec, ends the update and has nothing to watch
+	// where the tasks are what it returns to.
+	if underWay(u) && !underWay(after.Update) && !paused(after.Update) && before.SpecVersion == after.SpecVersion {
 		o.watched(c, index, before, after)
 	}
 	switch {

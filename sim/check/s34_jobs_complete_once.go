@@ -81,18 +81,20 @@ func (o *jobsOnce) AtRest(c *Checker) {
 		if s.Spec.Mode.ReplicatedJob == nil || c.restless(s) {
 			continue
 		}
-		done, pending := uint64(0), 0
+		// A task that completed on a node that was taken for lost has a slot that is
+		// completed once more elsewhere.
+		done, pending := map[uint64]bool{}, 0
 		for t := range c.View().TasksOf(s.ID) {
 			switch {
 			case t.JobIteration != s.JobIteration:
 			case t.Status.State == state.TaskComplete:
-				done++
+				done[t.Slot] = true
 			case alive(t) && t.Status.State < state.TaskAssigned:
 				pending++
 			}
 		}
-		if done != completions(s) && pending == 0 && !c.exhausted(s) {
-			c.Violate(o, "job %s has completed %d of %d at rest", s.Spec.Name, done, completions(s))
+		if uint64(len(done)) != completions(s) && pending == 0 && !c.exhausted(s) {
+			c.Violate(o, "job %s has completed %d of %d at rest", s.Spec.Name, len(done), completions(s))
 		}
 	}
 }
