@@ -32,7 +32,10 @@ func Safety() []Oracle {
 		&assignedHaveNode{},
 		&oneWanted{},
 		&oneContainer{map[state.TaskID]*sim.Host{}},
-		&oneOfSlot{map[slotRef][]*sim.Container{}, map[*sim.Container]slotRef{}, map[state.TaskID]time.Duration{}, map[state.NodeID]time.Duration{}},
+		&oneOfSlot{
+			live: map[slotRef][]*sim.Container{}, slot: map[*sim.Container]slotRef{}, told: map[state.TaskID]time.Duration{},
+			made: map[state.TaskID]time.Duration{}, down: map[state.NodeID]time.Duration{},
+		},
 		&reservationsFit{},
 		&placementHolds{},
 		&onlyOpen{},

@@ -26,6 +26,7 @@ type oneOfSlot struct {
 	live map[slotRef][]*sim.Container
 	slot map[*sim.Container]slotRef
 	told map[state.TaskID]time.Duration // when tasks that had not ended were told to stop
+	made map[state.TaskID]time.Duration // when tasks of updates were made
 	down map[state.NodeID]time.Duration // when nodes were last down
 }
 
@@ -49,8 +50,11 @@ func (o *oneOfSlot) Committed(c *Checker, _ uint64, _ state.Entry, delta *state.
 		switch {
 		case t.After == nil:
 			delete(o.told, t.Before.ID)
+			delete(o.made, t.Before.ID)
 		case told(t) && holding(t.After):
 			o.told[t.After.ID] = c.Decided()
+		case t.Before == nil && t.After.Rollout:
+			o.made[t.After.ID] = c.Decided()
 		}
 	}
 }
@@ -86,6 +90,8 @@ func (o *oneOfSlot) excuse(c *Checker, t *state.Task, other *sim.Container) stri
 		return excuseDown
 	case s == nil || !alive(t):
 		return excuseOver
+	case !alive(old) && t.Rollout && o.made[t.ID] > 0 && o.made[t.ID] < o.told[old.ID]:
+		return excuseFirst // so it was made, whatever order holds by now
 	case alive(old) && old.Template != t.Template, !alive(old) && t.Rollout && startsFirst(s):
 		return excuseFirst // S22 has seen that it may; what came before the old one may be stopping still
 	case alive(old):
