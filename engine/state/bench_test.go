@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/netip"
 	"runtime"
 	"testing"
 
@@ -33,9 +34,10 @@ func BenchmarkTaskInLog(b *testing.B) {
 		for i := range 1000 {
 			d.PutTask(&state.Task{
 				ID: state.TaskID(mint.ID()), Service: "2q8y5uwd8vqx1n4rlsk0c7mze", Slot: uint64(5000 + i), Template: 3, Node: node,
-				Meta:    state.Meta{Created: 1795000000000000000, Updated: 1795000000000000000},
-				Desired: state.TaskRunning,
-				Status:  state.TaskStatus{State: state.TaskAssigned, At: 1795000000000000000, Message: "scheduler assigned task to node"},
+				Meta:      state.Meta{Created: 1795000000000000000, Updated: 1795000000000000000},
+				Desired:   state.TaskRunning,
+				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, byte(i)})},
+				Status:    state.TaskStatus{State: state.TaskAssigned, At: 1795000000000000000, Message: "scheduler assigned task to node"},
 			})
 		}
 		entry = len(state.Entry{Base: d.Base(), Changes: d.Changes()}.Append(nil))

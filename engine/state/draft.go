@@ -26,6 +26,7 @@ type Draft struct {
 	services      map[ServiceID]*Service
 	templates     map[string]*Template
 	tasks         map[TaskID]*Task
+	networks      map[NetworkID]*Network
 	names         map[string]ServiceID // of services put
 	folded        map[string]ServiceID
 	ports         portIndex

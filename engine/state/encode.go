@@ -77,6 +77,7 @@ func (n *Node) append(b []byte) []byte {
 	e.text(11, n.ManagerAddr)
 	e.wall(12, n.Since)
 	e.bytes(13, n.Key)
+	e.addr(14, n.Mesh)
 	return append(e.b, n.Unknown...)
 }
 
@@ -104,6 +105,8 @@ func decodeNode(id string, b []byte) (*Node, error) {
 			n.Since = Wall(d.num)
 		case 13:
 			n.Key = clone(d.data)
+		case 14:
+			n.Mesh = d.addr()
 		default:
 			return d.meta(&n.Meta)
 		}
@@ -127,6 +130,7 @@ func (s *Service) append(b []byte) []byte {
 	e.wall(12, s.JobExecution)
 	e.text(13, s.RegistryAuth)
 	e.text(14, s.PreviousAuth)
+	e.json(15, s.VIPs, len(s.VIPs) == 0)
 	return append(e.b, s.Unknown...)
 }
 
@@ -158,6 +162,8 @@ func decodeService(id string, b []byte) (*Service, error) {
 			s.RegistryAuth = string(d.data)
 		case 14:
 			s.PreviousAuth = string(d.data)
+		case 15:
+			d.json(&s.VIPs)
 		default:
 			return d.meta(&s.Meta)
 		}
@@ -233,6 +239,8 @@ func (t *Task) append(b []byte) []byte {
 	e.json(23, t.Generic, len(t.Generic) == 0)
 	e.bool(24, t.Rollout)
 	e.wall(25, t.Ran)
+	e.addrs(26, t.Addresses)
+	e.addr(27, t.Mesh)
 	return append(e.b, t.Unknown...)
 }
 
@@ -319,6 +327,10 @@ func (t *Task) setPlan(d *decoder) bool {
 		t.Rollout = d.num != 0
 	case 25:
 		t.Ran = Wall(d.num)
+	case 26:
+		t.Addresses = d.addrs()
+	case 27:
+		t.Mesh = d.addr()
 	default:
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"io"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,6 +78,8 @@ func FuzzObject(f *testing.F) {
 	d.PutService(&state.Service{ID: "a.1", Update: &state.Update{Failed: 2}})
 	d.PutTemplate(&state.Template{Service: "a", Version: 1, ServiceName: "web"})
 	d.PutTask(&state.Task{ID: "a.1", Service: "a", Slot: 4, Status: state.TaskStatus{ExitCode: -1}})
+	d.PutTask(&state.Task{ID: "a.2", Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.3"), netip.MustParseAddr("fd00::3")}, Mesh: netip.MustParseAddr("10.0.0.3")})
+	d.PutNetwork(&state.Network{ID: "a.1", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.1.1/24")}})
 	for _, c := range d.Changes() {
 		f.Add(byte(c.Key.Kind), c.Data)
 	}
@@ -110,6 +113,10 @@ func FuzzObject(f *testing.F) {
 			v := *delta.Tasks[0].After
 			d.PutTask(&v)
 			want, got = &v, s.Apply(2, d.Changes()).Tasks[0].After
+		case state.KindNetwork:
+			v := *delta.Networks[0].After
+			d.PutNetwork(&v)
+			want, got = &v, s.Apply(2, d.Changes()).Networks[0].After
 		default:
 		}
 		if diff := cmp.Diff(want, got, compareObjects()); diff != "" {

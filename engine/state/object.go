@@ -1,6 +1,7 @@
 package state
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -26,6 +27,13 @@ type Meta struct {
 	Version          uint64
 	Created, Updated Wall
 }
+
+// The formats of objects: see decision 0003.
+const (
+	FormatFirst    = 1
+	FormatNetworks = 2 // networks, and addresses given out by the swarm
+	FormatNewest   = FormatNetworks
+)
 
 // A Cluster is the swarm itself. There is at most one.
 type Cluster struct {
@@ -78,7 +86,9 @@ type Node struct {
 	Manager     bool
 	ManagerAddr string // host:port
 	// Key is the SHA-256 of the public key that the node's certificate is for.
-	Key     []byte
+	Key []byte
+	// Mesh is the node's address in the ingress network.
+	Mesh    netip.Addr
 	Unknown []byte // fields of a newer format, kept as they came
 }
 
@@ -101,6 +111,7 @@ type Service struct {
 	JobExecution     Wall
 	RegistryAuth     string // X-Registry-Auth as sent; a secret
 	PreviousAuth     string
+	VIPs             []VIP  // its own addresses, by network
 	Unknown          []byte // fields of a newer format, kept as they came
 }
 
@@ -187,7 +198,12 @@ type Task struct {
 	// Status.At it is a leader's time, and outlasts the task's end.
 	Ran     Wall
 	Generic []swarm.GenericResource // assigned
-	Unknown []byte                  // fields of a newer format, kept as they came
+	// Addresses are those on the template's networks, in their order: see Attachments.
+	Addresses []netip.Addr
+	// Mesh is the task's address in the ingress network, which published ports of all
+	// nodes lead to.
+	Mesh    netip.Addr
+	Unknown []byte // fields of a newer format, kept as they came
 }
 
 // TaskStatus is what the owner of the task's present state says of it.

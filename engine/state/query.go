@@ -209,6 +209,12 @@ func (d *Draft) encode(b []byte, k Key) (_ []byte, there, before bool) {
 			b = t.append(b)
 		}
 		_, before = d.base.tasks[TaskID(k.ID)]
+	case KindNetwork:
+		n := d.networks[NetworkID(k.ID)]
+		if there = n != nil; there {
+			b = n.append(b)
+		}
+		_, before = d.base.networks[NetworkID(k.ID)]
 	default:
 	}
 	return b, there, before

@@ -83,7 +83,7 @@ func agree(t *rapid.T, d *state.Draft, all map[state.TaskID]*state.Task) {
 				tail = append(tail, line(task))
 			}
 		}
-		if diff := cmp.Diff(tasks, d.Slot("s", key)); diff != "" {
+		if diff := cmp.Diff(tasks, d.Slot("s", key), compareObjects()); diff != "" {
 			t.Fatalf("slot %v:\n%s", key, diff)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -22,6 +23,14 @@ import (
 func fillObject(t *rapid.T, v reflect.Value, path string) {
 	if strings.HasPrefix(v.Type().PkgPath(), "github.com/moby/") {
 		fillDocker(t, v, path)
+		return
+	}
+	switch v.Interface().(type) {
+	case netip.Addr:
+		v.Set(reflect.ValueOf(drawAddr(t, path)))
+		return
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.PrefixFrom(drawAddr(t, path), 20)))
 		return
 	}
 	switch v.Kind() {
@@ -60,6 +69,12 @@ func fillObject(t *rapid.T, v reflect.Value, path string) {
 	default:
 		panic(path + ": no test knows how to fill a " + v.Type().String())
 	}
+}
+
+func drawAddr(t *rapid.T, path string) netip.Addr {
+	size := rapid.SampledFrom([]int{4, 16}).Draw(t, path+" size")
+	a, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), size, size).Draw(t, path))
+	return a
 }
 
 func cmpNot(n int64) int64 {
@@ -128,7 +143,7 @@ func unknown(t *rapid.T) []byte {
 
 // compareObjects tells nil from empty nowhere: on the wire they are one.
 func compareObjects() cmp.Options {
-	return cmp.Options{cmpopts.EquateEmpty(), cmp.Exporter(func(reflect.Type) bool { return true })}
+	return cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmp.Exporter(func(reflect.Type) bool { return true })}
 }
 
 // Every field of every object is put into a store, comes out as it was, survives
@@ -136,8 +151,8 @@ func compareObjects() cmp.Options {
 func TestObjectsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, n, s := new(state.Cluster), new(state.Node), new(state.Service)
-		tmpl, task := new(state.Template), new(state.Task)
-		for _, o := range []any{c, n, s, tmpl, task} {
+		tmpl, task, net := new(state.Template), new(state.Task), new(state.Network)
+		for _, o := range []any{c, n, s, tmpl, task, net} {
 			v := reflect.ValueOf(o).Elem()
 			fillObject(t, v, v.Type().Name())
 			v.FieldByName("Unknown").SetBytes(unknown(t))
@@ -150,6 +165,7 @@ func TestObjectsRoundTrip(t *testing.T) {
 		d.PutService(s)
 		d.PutTemplate(tmpl)
 		d.PutTask(task)
+		d.PutNetwork(net)
 		store.Apply(1, d.Changes())
 		if store.Undecodable() != 0 {
 			t.Fatalf("%d objects cannot be read back", store.Undecodable())
@@ -162,6 +178,7 @@ func TestObjectsRoundTrip(t *testing.T) {
 				{s, got.Service(s.ID)},
 				{tmpl, got.Template(tmpl.Service, tmpl.Version)},
 				{task, got.Task(task.ID)},
+				{net, got.Network(net.ID)},
 			} {
 				if diff := cmp.Diff(pair[0], pair[1], compareObjects()); diff != "" {
 					t.Fatalf("%T: put is -, got is +:\n%s", pair[0], diff)
@@ -193,6 +210,7 @@ func TestZeroObjectsRoundTrip(t *testing.T) {
 	d.PutService(&state.Service{ID: "s"})
 	d.PutTemplate(&state.Template{Service: "s", Version: 1})
 	d.PutTask(&state.Task{ID: "t"})
+	d.PutNetwork(&state.Network{ID: "n"})
 	store.Apply(1, d.Changes())
 	if store.Undecodable() != 0 {
 		t.Errorf("%d objects cannot be read back", store.Undecodable())
@@ -207,7 +225,7 @@ func TestZeroObjectsRoundTrip(t *testing.T) {
 // and of one restored from its snapshot, object by object the same.
 func TestHashFollowsContent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kinds := []state.Kind{state.KindNode, state.KindService, state.KindTemplate, state.KindTask, state.KindSecret, 200}
+		kinds := []state.Kind{state.KindNode, state.KindService, state.KindTemplate, state.KindTask, state.KindNetwork, state.KindSecret, 200}
 		grown := state.NewStore()
 		held := map[state.Key][]byte{}
 		for i := range rapid.IntRange(1, 40).Draw(t, "changes") {

@@ -36,7 +36,7 @@ var errSnapshot = errors.New("damaged snapshot")
 
 // Freeze returns the store as it is now. It copies no bytes.
 func (s *Store) Freeze() *Snapshot {
-	n := len(s.clusters) + len(s.nodes) + len(s.services) + len(s.templates) + len(s.tasks) + len(s.other)
+	n := len(s.clusters) + len(s.nodes) + len(s.services) + len(s.templates) + len(s.tasks) + len(s.networks) + len(s.other)
 	sn := &Snapshot{index: s.index, objects: make([]Change, 0, n)}
 	sn.objects = freeze(sn.objects, KindCluster, s.clusters)
 	sn.objects = freeze(sn.objects, KindNode, s.nodes)
@@ -45,6 +45,7 @@ func (s *Store) Freeze() *Snapshot {
 		sn.objects = freeze(sn.objects, KindTemplate, s.templates)
 	}
 	sn.objects = freeze(sn.objects, KindTask, s.tasks)
+	sn.objects = freeze(sn.objects, KindNetwork, s.networks)
 	for _, k := range slices.SortedFunc(maps.Keys(s.other), compareKey) {
 		sn.objects = append(sn.objects, Change{k, s.other[k]})
 	}

@@ -22,10 +22,12 @@ type Store struct {
 	services  table[ServiceID, Service]
 	templates table[string, Template]
 	tasks     table[TaskID, Task]
+	networks  table[NetworkID, Network]
 	other     map[Key][]byte // of kinds that this build does not know
 
 	nodeIDs    sorted[NodeID]
 	serviceIDs sorted[ServiceID]
+	networkIDs sorted[NetworkID]
 	hostnames  map[string][]NodeID
 	names      map[string]ServiceID // exact
 	folded     map[string]ServiceID // in lower case
@@ -34,6 +36,8 @@ type Store struct {
 	withTasks  sorted[ServiceID] // services that have tasks, the removed ones too
 	onNode     map[NodeID][]*Task
 	ports      portIndex
+	// networkNames are those of networks that have not been removed.
+	networkNames map[string]NetworkID
 
 	messages map[string]string // status texts, shared
 	scratch  []byte
@@ -59,12 +63,13 @@ type Delta struct {
 	Services  []Diff[Service]
 	Templates []Diff[Template]
 	Tasks     []Diff[Task]
+	Networks  []Diff[Network]
 	Other     []Key
 }
 
 // Empty reports whether nothing changed.
 func (d *Delta) Empty() bool {
-	return len(d.Clusters)+len(d.Nodes)+len(d.Services)+len(d.Templates)+len(d.Tasks)+len(d.Other) == 0
+	return len(d.Clusters)+len(d.Nodes)+len(d.Services)+len(d.Templates)+len(d.Tasks)+len(d.Networks)+len(d.Other) == 0
 }
 
 // NewStore returns an empty store.
@@ -75,6 +80,7 @@ func NewStore() *Store {
 		services:  make(table[ServiceID, Service]),
 		templates: make(table[string, Template]),
 		tasks:     make(table[TaskID, Task]),
+		networks:  make(table[NetworkID, Network]),
 		other:     make(map[Key][]byte),
 		hostnames: make(map[string][]NodeID),
 		names:     make(map[string]ServiceID),
@@ -84,6 +90,8 @@ func NewStore() *Store {
 		onNode:    make(map[NodeID][]*Task),
 		ports:     make(portIndex),
 		messages:  make(map[string]string),
+
+		networkNames: make(map[string]NetworkID),
 	}
 }
 
@@ -107,6 +115,8 @@ func (s *Store) Len(k Kind) int {
 		return len(s.templates)
 	case KindTask:
 		return len(s.tasks)
+	case KindNetwork:
+		return len(s.networks)
 	default:
 		return 0
 	}
@@ -158,6 +168,10 @@ func (s *Store) apply(c Change, delta *Delta) {
 		d := replace(s, s.tasks, TaskID(c.Key.ID), c, s.decodeTask)
 		s.indexTask(d)
 		delta.Tasks = append(delta.Tasks, d)
+	case KindNetwork:
+		d := replace(s, s.networks, NetworkID(c.Key.ID), c, decodeNetwork)
+		s.indexNetwork(d)
+		delta.Networks = append(delta.Networks, d)
 	default:
 		s.hash(c.Key, s.other[c.Key], true)
 		delete(s.other, c.Key)

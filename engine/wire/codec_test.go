@@ -1,9 +1,11 @@
 package wire_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/state"
@@ -48,7 +50,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("%T: %v", m, err)
 			continue
 		}
-		if diff := cmp.Diff(m, got); diff != "" {
+		if diff := cmp.Diff(m, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 			t.Errorf("%T (-sent +received):\n%s", m, diff)
 		}
 	}
