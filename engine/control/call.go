@@ -146,6 +146,18 @@ type (
 	}
 )
 
+// Calls about networks. Ref is an ID, a name or an unambiguous prefix of an ID.
+type (
+	// NetworkCreate is answered by [Created].
+	NetworkCreate struct{ Spec swarm.NetworkSpec }
+	// NetworkRemove removes a network that nothing uses.
+	NetworkRemove struct{ Ref string }
+	// NetworkInspect is answered by [Networks] with one network.
+	NetworkInspect struct{ Ref string }
+	// NetworkList is answered by [Networks].
+	NetworkList struct{}
+)
+
 func (SwarmInit) isCall()      {}
 func (SwarmJoin) isCall()      {}
 func (NodeJoin) isCall()       {}
@@ -168,6 +180,10 @@ func (ServiceList) isCall()    {}
 func (TaskList) isCall()       {}
 func (TaskInspect) isCall()    {}
 func (LogSources) isCall()     {}
+func (NetworkCreate) isCall()  {}
+func (NetworkRemove) isCall()  {}
+func (NetworkInspect) isCall() {}
+func (NetworkList) isCall()    {}
 
 // An Answer is what a call comes to. The objects in it are frozen: they may be
 // read outside the engine's loop, for ever.
@@ -234,9 +250,17 @@ type (
 		Counts   []swarm.ServiceStatus
 	}
 	// Tasks are tasks, by ID, each with what it was made from; the slices are parallel.
+	// Networks are those that any of the tasks is on, by ID.
 	Tasks struct {
 		Tasks     []*state.Task
 		Templates []*state.Template
+		Networks  []*state.Network
+	}
+	// Networks are networks, by ID. Used, of a listing, says of each whether a service
+	// is on it.
+	Networks struct {
+		Networks []*state.Network
+		Used     []bool
 	}
 	// Sources are the tasks whose logs were asked for, each with what it was made
 	// from, and whether their service uses a terminal.
@@ -258,6 +282,7 @@ func (Nodes) isAnswer()     {}
 func (Services) isAnswer()  {}
 func (Tasks) isAnswer()     {}
 func (Sources) isAnswer()   {}
+func (Networks) isAnswer()  {}
 
 // A Kind says what sort of failure a [Failed] is; real/api maps it to a status.
 type Kind uint8

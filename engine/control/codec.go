@@ -45,7 +45,9 @@ func DecodeCall(data []byte) (Call, error) {
 func EncodeAnswer(answer Answer) ([]byte, error) {
 	switch a := answer.(type) {
 	case Tasks:
-		return seal("Tasks", packTasks(a.Tasks, a.Templates, false), AnswerBytesMax)
+		p := packTasks(a.Tasks, a.Templates, false)
+		p.Networks = a.Networks
+		return seal("Tasks", p, AnswerBytesMax)
 	case Sources:
 		return seal("Sources", packTasks(a.Tasks, a.Templates, a.TTY), AnswerBytesMax)
 	default:
@@ -137,6 +139,14 @@ func callKind(call Call) string {
 		return "TaskInspect"
 	case LogSources:
 		return "LogSources"
+	case NetworkCreate:
+		return "NetworkCreate"
+	case NetworkRemove:
+		return "NetworkRemove"
+	case NetworkInspect:
+		return "NetworkInspect"
+	case NetworkList:
+		return "NetworkList"
 	default:
 		return ""
 	}
@@ -188,6 +198,14 @@ func callOf(e envelope) (Call, error) {
 		return bodyOf[TaskInspect](e)
 	case "LogSources":
 		return bodyOf[LogSources](e)
+	case "NetworkCreate":
+		return bodyOf[NetworkCreate](e)
+	case "NetworkRemove":
+		return bodyOf[NetworkRemove](e)
+	case "NetworkInspect":
+		return bodyOf[NetworkInspect](e)
+	case "NetworkList":
+		return bodyOf[NetworkList](e)
 	default:
 		return nil, errKind
 	}
@@ -217,6 +235,8 @@ func answerKind(answer Answer) string {
 		return "Tasks"
 	case Sources:
 		return "Sources"
+	case Networks:
+		return "Networks"
 	default:
 		return ""
 	}
@@ -243,11 +263,13 @@ func answerOf(e envelope) (Answer, error) {
 	case "Services":
 		return bodyOf[Services](e)
 	case "Tasks":
-		tasks, templates, _, err := unpackTasks(e)
-		return Tasks{Tasks: tasks, Templates: templates}, err
+		tasks, templates, p, err := unpackTasks(e)
+		return Tasks{Tasks: tasks, Templates: templates, Networks: p.Networks}, err
 	case "Sources":
-		tasks, templates, tty, err := unpackTasks(e)
-		return Sources{Tasks: tasks, Templates: templates, TTY: tty}, err
+		tasks, templates, p, err := unpackTasks(e)
+		return Sources{Tasks: tasks, Templates: templates, TTY: p.TTY}, err
+	case "Networks":
+		return bodyOf[Networks](e)
 	default:
 		return nil, errKind
 	}
@@ -266,6 +288,7 @@ type taskPack struct {
 	Templates []*state.Template
 	Template  []int
 	TTY       bool
+	Networks  []*state.Network `json:",omitempty"`
 }
 
 func packTasks(tasks []*state.Task, templates []*state.Template, tty bool) taskPack {
@@ -286,25 +309,25 @@ func packTasks(tasks []*state.Task, templates []*state.Template, tty bool) taskP
 	return p
 }
 
-func unpackTasks(e envelope) (tasks []*state.Task, templates []*state.Template, tty bool, err error) {
-	p, err := bodyOf[taskPack](e)
+func unpackTasks(e envelope) (tasks []*state.Task, templates []*state.Template, p taskPack, err error) {
+	p, err = bodyOf[taskPack](e)
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, p, err
 	}
 	if len(p.Template) != len(p.Tasks) {
-		return nil, nil, false, fmt.Errorf("it has %d tasks, and templates for %d", len(p.Tasks), len(p.Template))
+		return nil, nil, p, fmt.Errorf("it has %d tasks, and templates for %d", len(p.Tasks), len(p.Template))
 	}
 	for i, at := range p.Template {
 		switch {
 		case p.Tasks[i] == nil:
-			return nil, nil, false, fmt.Errorf("task %d is missing", i)
+			return nil, nil, p, fmt.Errorf("task %d is missing", i)
 		case at == -1:
 			templates = append(templates, nil)
 		case at < 0 || at >= len(p.Templates):
-			return nil, nil, false, fmt.Errorf("task %d has template %d of %d", i, at, len(p.Templates))
+			return nil, nil, p, fmt.Errorf("task %d has template %d of %d", i, at, len(p.Templates))
 		default:
 			templates = append(templates, p.Templates[at])
 		}
 	}
-	return p.Tasks, templates, p.TTY, nil
+	return p.Tasks, templates, p, nil
 }

@@ -11,7 +11,8 @@ import (
 // [SwarmLeave] and [Info].
 func Writes(call Call) bool {
 	switch call.(type) {
-	case NodeJoin, NodeRenew, SwarmUpdate, NodeUpdate, NodeRemove, ServiceCreate, ServiceUpdate, ServiceRemove:
+	case NodeJoin, NodeRenew, SwarmUpdate, NodeUpdate, NodeRemove, ServiceCreate, ServiceUpdate, ServiceRemove,
+		NetworkCreate, NetworkRemove:
 		return true
 	default:
 		return false
@@ -45,6 +46,10 @@ func Admit(d *state.Draft, mint *entropy.Source, wall state.Wall, call Call) Ans
 		return a.updateService(call)
 	case ServiceRemove:
 		return a.removeService(call)
+	case NetworkCreate:
+		return a.createNetwork(call)
+	case NetworkRemove:
+		return a.removeNetwork(call)
 	default:
 		return *plain(Unimplemented, "%T is not a call that writes", call)
 	}

@@ -24,6 +24,7 @@ import (
 //
 //	init / node / tasks           what is there
 //	create / update / rollback / remove / swarm-update / node-update / node-rm
+//	network-create / network-rm / networks / network-inspect
 //	services / inspect / nodes / node-inspect / task-list / task-inspect / logs / swarm
 //	clear                         forget everything
 func TestScripts(t *testing.T) {
@@ -139,7 +140,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	draft := w.store.Draft()
 	answer := control.Admit(draft, w.mint, w.wall, call)
 	if c, ok := answer.(control.Created); ok {
-		w.name('s', c.ID)
+		w.name(kindOf(call), c.ID)
 	}
 	out := w.answer(answer)
 	if _, failed := answer.(control.Failed); failed && draft.Dirty() {
@@ -230,6 +231,16 @@ func (w *world) call(t *testing.T, d *datadriven.TestData) control.Call {
 		return control.TaskInspect{Ref: ref}
 	case "logs":
 		return control.LogSources{Ref: ref, Task: d.HasArg("task")}
+	case "network-create":
+		var c control.NetworkCreate
+		read(t, d, &c.Spec)
+		return c
+	case "network-rm":
+		return control.NetworkRemove{Ref: ref}
+	case "network-inspect":
+		return control.NetworkInspect{Ref: ref}
+	case "networks":
+		return control.NetworkList{}
 	case "swarm":
 		return control.SwarmInspect{}
 	case "unlock-key":
@@ -237,6 +248,14 @@ func (w *world) call(t *testing.T, d *datadriven.TestData) control.Call {
 	}
 	t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
 	return nil
+}
+
+// kindOf is the letter that names of what a call creates begin with.
+func kindOf(call control.Call) byte {
+	if _, ok := call.(control.NetworkCreate); ok {
+		return 'o'
+	}
+	return 's'
 }
 
 func (w *world) copySpec(t *testing.T, s swarm.ServiceSpec) swarm.ServiceSpec {
@@ -371,6 +390,14 @@ func (w *world) answer(a control.Answer) string {
 		for _, n := range a.Nodes {
 			say("%s %s %s %s leader=%v version=%d labels=%v", w.name('n', string(n.ID)), n.Description.Hostname,
 				n.Spec.Role, n.Spec.Availability, n.ID == a.Leader, n.SpecVersion, n.Spec.Labels)
+		}
+	case control.Networks:
+		for i, n := range a.Networks {
+			spec, _ := json.Marshal(n.Spec)
+			say("%s %s vni=%d %v\n  %s", w.name('o', string(n.ID)), n.Spec.Name, n.VNI, n.Subnets, spec)
+			if len(a.Used) > 0 && a.Used[i] {
+				say("  used")
+			}
 		}
 	case control.Services:
 		for i, s := range a.Services {

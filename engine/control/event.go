@@ -16,7 +16,7 @@ const (
 )
 
 // Events tells of what a commit changed, in Docker's terms: services and nodes
-// that were created, updated or removed, with what differs that Docker names.
+// that were created, updated or removed, with what differs that Docker names, and networks.
 // Index is of the commit, wall when it was decided. Docker tells nothing of the
 // cluster and of tasks.
 func Events(delta *state.Delta, index uint64, wall state.Wall) []Event {
@@ -44,6 +44,15 @@ func Events(delta *state.Delta, index uint64, wall state.Wall) []Event {
 			tell("service", string(before.ID), actionRemove, named(before.Spec.Name))
 		default:
 			tell("service", string(after.ID), actionUpdate, serviceDifferences(before, after))
+		}
+	}
+	for _, n := range delta.Networks {
+		before, after := n.Before, n.After
+		switch there := after != nil && !after.Removed; {
+		case before == nil && there:
+			tell("network", string(after.ID), actionCreate, named(after.Spec.Name))
+		case before != nil && !before.Removed && !there:
+			tell("network", string(before.ID), actionRemove, named(before.Spec.Name))
 		}
 	}
 	return events

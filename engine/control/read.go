@@ -2,6 +2,8 @@ package control
 
 import (
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -41,6 +43,14 @@ func Read(d *state.Draft, self, leader state.NodeID, call Call) Answer {
 	case TaskInspect:
 		if t, failed := task(d, call.Ref); failed == nil {
 			return withTemplates(d, []*state.Task{t})
+		} else {
+			return *failed
+		}
+	case NetworkList:
+		return listNetworks(d)
+	case NetworkInspect:
+		if n, failed := findNetwork(d, call.Ref); failed == nil {
+			return Networks{Networks: []*state.Network{n}}
 		} else {
 			return *failed
 		}
@@ -137,7 +147,35 @@ func listTasks(d *state.Draft, self state.NodeID, call TaskList) Answer {
 
 // withTemplates answers with tasks and what each was made from.
 func withTemplates(d *state.Draft, tasks []*state.Task) Tasks {
-	return Tasks{Tasks: tasks, Templates: templates(d, tasks)}
+	made := templates(d, tasks)
+	return Tasks{Tasks: tasks, Templates: made, Networks: networksOf(d, tasks, made)}
+}
+
+// networksOf lists the networks that tasks are on.
+func networksOf(d *state.Draft, tasks []*state.Task, made []*state.Template) []*state.Network {
+	on := map[state.NetworkID]*state.Network{}
+	seen := map[*state.Template]bool{}
+	for i, t := range tasks {
+		if t.Mesh.IsValid() && len(on) == 0 {
+			if n := d.Ingress(); n != nil {
+				on[n.ID] = n
+			}
+		}
+		if made[i] == nil || seen[made[i]] {
+			continue
+		}
+		seen[made[i]] = true
+		for _, c := range made[i].Spec.Networks {
+			if n := d.Network(state.NetworkID(c.Target)); n != nil {
+				on[n.ID] = n
+			}
+		}
+	}
+	list := make([]*state.Network, 0, len(on))
+	for _, id := range slices.Sorted(maps.Keys(on)) {
+		list = append(list, on[id])
+	}
+	return list
 }
 
 func templates(d *state.Draft, tasks []*state.Task) []*state.Template {

@@ -18,7 +18,7 @@ func (a *admission) createService(call ServiceCreate) Answer {
 	if failed := first(
 		func() *Failed { return authSized(call.RegistryAuth) },
 		func() *Failed { return validate(spec) },
-		func() *Failed { return notIngress(&spec.TaskTemplate) },
+		func() *Failed { return validateNetworks(a.d, &spec.TaskTemplate) },
 		func() *Failed { return portConflicts(a.d, "", spec.EndpointSpec) },
 		func() *Failed { return missingObjects(spec.TaskTemplate.ContainerSpec) },
 		func() *Failed { return a.nameFree(spec.Name) },
@@ -59,7 +59,7 @@ func (a *admission) updateService(call ServiceUpdate) Answer {
 	}
 	if failed := first(
 		func() *Failed { return validate(spec) },
-		func() *Failed { return notIngress(&spec.TaskTemplate) },
+		func() *Failed { return validateNetworks(a.d, &spec.TaskTemplate) },
 		func() *Failed { return portConflicts(a.d, old.ID, spec.EndpointSpec) },
 		func() *Failed { return missingObjects(spec.TaskTemplate.ContainerSpec) },
 		func() *Failed { return sameKind(&old.Spec, spec) },
@@ -71,7 +71,10 @@ func (a *admission) updateService(call ServiceUpdate) Answer {
 			return *unmet("service %s does not have a previous spec", old.ID)
 		}
 		spec, auth = old.Previous, old.PreviousAuth
-		if failed := portConflicts(a.d, old.ID, spec.EndpointSpec); failed != nil {
+		if failed := first(
+			func() *Failed { return portConflicts(a.d, old.ID, spec.EndpointSpec) },
+			func() *Failed { return a.networksThere(&spec.TaskTemplate) },
+		); failed != nil {
 			return *failed
 		}
 	}
@@ -115,7 +118,7 @@ func (a *admission) take(sent swarm.ServiceSpec) (*swarm.ServiceSpec, *Failed) {
 		spec.Name = inventName(a.d, a.mint)
 	}
 	if failed := first(
-		func() *Failed { return knownNetworks(&spec.TaskTemplate) },
+		func() *Failed { return knownNetworks(a.d, &spec.TaskTemplate) },
 		func() *Failed { return normalise(spec) },
 	); failed != nil {
 		return nil, failed
@@ -165,6 +168,16 @@ func rollingBack(option string) (bool, *Failed) {
 	default:
 		return false, plain(Internal, "unrecognized rollback option %s", option)
 	}
+}
+
+// networksThere refuses to go back to a network that has been removed since.
+func (a *admission) networksThere(task *swarm.TaskSpec) *Failed {
+	for _, at := range task.Networks {
+		if n := a.d.Network(state.NetworkID(at.Target)); n == nil || n.Removed {
+			return unmet("network %s not found: the service was on it, and it has been removed since", at.Target)
+		}
+	}
+	return nil
 }
 
 // sameKind refuses what an update cannot change.

@@ -31,9 +31,6 @@ const (
 	dataPathPortMax      = 49151
 )
 
-// formatFirst is the format of objects that a new swarm begins with.
-const formatFirst = 1
-
 // A Founder is what a swarm is founded with beside what the user asked: the first
 // node and the certificate authority made for the swarm.
 type Founder struct {
@@ -70,13 +67,13 @@ func CheckInit(call SwarmInit) (Failed, bool) {
 }
 
 // Found writes the first objects of a swarm: the cluster, and the node that
-// founds it, which is its only manager. The call must have passed [CheckInit].
+// founds it, which is its only manager, and the network of published ports. The call must have passed [CheckInit].
 func Found(d *state.Draft, mint *entropy.Source, wall state.Wall, call SwarmInit, f Founder) {
 	a := admission{d: d, mint: mint, wall: wall}
 	spec := call.Spec
 	fillSwarm(&spec)
 	cluster := &state.Cluster{
-		ID: f.Cluster, Meta: a.created(), SpecVersion: d.Version(), Spec: spec, Format: formatFirst,
+		ID: f.Cluster, Meta: a.created(), SpecVersion: d.Version(), Spec: spec, Format: state.FormatNewest,
 		RootCert: f.RootCert, RootKey: f.RootKey, RootDigest: f.RootDigest,
 		WorkerSecret: mint.Secret(), ManagerSecret: mint.Secret(),
 		SubnetSize: call.SubnetSize, DataPathPort: call.DataPathPort,
@@ -92,6 +89,7 @@ func Found(d *state.Draft, mint *entropy.Source, wall state.Wall, call SwarmInit
 	}
 	lock(cluster, mint, false, d.Version())
 	d.PutCluster(cluster)
+	d.PutNetwork(foundNetwork(d, a.created(), f.Cluster))
 	node := &state.Node{
 		ID: f.Node, Meta: a.created(), SpecVersion: d.Version(),
 		Spec: swarm.NodeSpec{

@@ -306,21 +306,40 @@ const (
 	networkBridge  = "bridge"
 )
 
-// knownNetworks refuses attachments to networks that are not there.
-func knownNetworks(task *swarm.TaskSpec) *Failed {
-	for _, n := range task.Networks {
-		switch n.Target {
-		case networkIngress, networkHost, networkBridge:
+// knownNetworks refuses attachments to networks that are not there, and names the
+// others by their IDs: names may come to mean something else.
+func knownNetworks(d *state.Draft, task *swarm.TaskSpec) *Failed {
+	for i := range task.Networks {
+		at := &task.Networks[i]
+		n := d.Network(state.NetworkID(at.Target))
+		if n == nil {
+			n = d.NetworkByName(at.Target)
+		}
+		switch {
+		case n != nil && !n.Removed && !n.Spec.Ingress:
+			at.Target = string(n.ID)
+		case n != nil && n.Spec.Ingress, at.Target == networkIngress, at.Target == networkHost, at.Target == networkBridge:
 		default:
-			return plain(Internal, "network %s not found", n.Target)
+			return plain(Internal, "network %s not found", at.Target)
 		}
 	}
 	return nil
 }
 
-func notIngress(task *swarm.TaskSpec) *Failed {
+// validateNetworks checks what a service is to be on, beside that it is there.
+func validateNetworks(d *state.Draft, task *swarm.TaskSpec) *Failed {
+	seen := map[string]bool{}
 	for _, n := range task.Networks {
-		if n.Target == networkIngress {
+		if seen[n.Target] {
+			return invalid("Service is attached to network %q more than once", n.Target)
+		}
+		seen[n.Target] = true
+		for _, alias := range n.Aliases {
+			if len(alias) == 0 || len(alias) > aliasBytesMax {
+				return invalid("alias %q on network %q must have 1 to %d characters", alias, n.Target, aliasBytesMax)
+			}
+		}
+		if at := d.Network(state.NetworkID(n.Target)); n.Target == networkIngress || at != nil && at.Spec.Ingress {
 			return invalid("Service cannot be explicitly attached to the ingress network %q", n.Target)
 		}
 	}
@@ -333,8 +352,15 @@ func served(spec *swarm.ServiceSpec) *Failed {
 	if task.Runtime == swarm.RuntimePlugin {
 		return unserved("services that run plugins", "use the container runtime")
 	}
-	if len(task.Networks) > 0 {
-		return unserved("services on network "+strconv.Quote(task.Networks[0].Target), "leave the networks out")
+	for _, n := range task.Networks {
+		switch {
+		case n.Target != networkHost && n.Target != networkBridge:
+			return unserved("services on networks", "leave the networks out")
+		case n.Target == networkHost || n.Target == networkBridge:
+			return unserved("services on network "+strconv.Quote(n.Target), "leave the networks out")
+		case len(n.DriverOpts) > 0:
+			return unserved("driver options of a service on a network", "leave driver-opt out")
+		}
 	}
 	if r := task.Resources; r != nil && (r.SwapBytes != nil || r.MemorySwappiness != nil) {
 		return unserved("limits of swap", "leave SwapBytes and MemorySwappiness out")
