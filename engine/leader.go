@@ -28,6 +28,7 @@ type leader struct {
 
 	orchestrator *orchestrator.Orchestrator
 	ports        *allocator.Ports
+	addresses    *allocator.Addresses
 	scheduler    *scheduler.Scheduler
 	dispatcher   *dispatcher.Dispatcher
 	council      *membership.Council
@@ -71,6 +72,7 @@ func lead(n *Node, term uint64, council *membership.Council, now time.Time) *lea
 		reads:        verification{id: VerifyID(term << 32)}, // never one of an earlier term
 		orchestrator: orchestrator.New(d, now, n.wall(now)),
 		ports:        allocator.New(d),
+		addresses:    allocator.NewAddresses(d),
 		scheduler:    scheduler.New(d, now),
 		dispatcher:   dispatcher.New(d, now, n.identity.Node),
 		council:      council,
@@ -164,7 +166,7 @@ func (l *leader) decide(n *Node, now time.Time, out *Step) {
 // due reports whether a pass could come to anything.
 func (l *leader) due(now time.Time, n *Node) bool {
 	if l.again || len(l.calls) > 0 || n.founding != nil || l.dispatcher.Pending() ||
-		l.council.Pending() || l.orchestrator.Pending() || l.ports.Pending() || l.scheduler.Pending() {
+		l.council.Pending() || l.orchestrator.Pending() || l.ports.Pending() || l.addresses.Pending() || l.scheduler.Pending() {
 		return true
 	}
 	at := l.wake()
@@ -197,11 +199,13 @@ func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) *proposal {
 	l.orchestrator.Reconcile(draft, n.mint, now, wall)
 	l.observe(draft)
 	l.ports.Assign(draft)
+	l.addresses.Assign(draft, wall)
 	l.observe(draft)
 	l.scheduler.Place(draft, now, wall)
 	placed := draft.Take() // the scheduler knows its own
 	l.orchestrator.Observe(&placed)
 	l.ports.Observe(&placed)
+	l.addresses.Observe(&placed)
 	l.dispatcher.Observe(&placed)
 	l.council.Observe(&placed)
 	return p
@@ -211,6 +215,7 @@ func (l *leader) observe(draft *state.Draft) {
 	delta := draft.Take()
 	l.orchestrator.Observe(&delta)
 	l.ports.Observe(&delta)
+	l.addresses.Observe(&delta)
 	l.scheduler.Observe(&delta)
 	l.dispatcher.Observe(&delta)
 	l.council.Observe(&delta)

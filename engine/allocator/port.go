@@ -1,10 +1,12 @@
-// Package allocator gives out what services ask for without choosing it: today
-// the ports that they publish on every node.
+// Package allocator gives out what services ask for without choosing it: the ports
+// that they publish on every node, and the addresses that they, their tasks and the
+// nodes have on the swarm's networks.
 //
 // A port that was given out stays with its service across updates and is free
 // again when the service is removed or no longer asks for it. What is given out is
-// in the store (Service.Ports); a [Ports] only remembers who still waits, and may
-// be thrown away at any moment.
+// in the store (Service.Ports and VIPs, Task.Addresses and Mesh, Node.Mesh); a [Ports]
+// and an [Addresses] only remember who still waits, and may be thrown away at any
+// moment.
 //
 // Nothing is promised about which service is served first when there are fewer
 // ports than wishes.

@@ -168,11 +168,18 @@ func (s *Scheduler) see(t *state.Task) {
 		s.move(t, active)
 	case t.Status.State >= state.TaskAssigned:
 		s.move(t, holding)
-	case t.Desired < state.TaskShutdown:
+	case t.Desired < state.TaskShutdown && s.addressed(t):
 		s.move(t, pending)
 	default:
 		s.move(t, absent)
 	}
+}
+
+// addressed reports whether a task has the addresses that it cannot do without. One
+// that waits for them comes again when it has them.
+func (s *Scheduler) addressed(t *state.Task) bool {
+	g := s.groups[groupRef{t.Service, t.Template}]
+	return g == nil || g.template == nil || t.Addressed(g.template)
 }
 
 // move takes a task from one phase to another.
