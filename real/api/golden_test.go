@@ -70,6 +70,8 @@ func (e *scripted) Call(_ context.Context, call control.Call) (control.Answer, e
 		return control.NodeInfo{NodeID: "n", State: swarm.LocalNodeStateActive, Manager: true, Cluster: cluster}, nil
 	case control.SwarmInspect:
 		return control.Swarm{Cluster: cluster}, nil
+	case control.NetworkList:
+		return control.Networks{}, nil
 	case control.ServiceList:
 		return control.Services{}, nil
 	default:

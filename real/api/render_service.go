@@ -34,10 +34,17 @@ func renderService(service *state.Service) swarm.Service {
 // renderEndpoint shows what was given out. A service that nothing was given to
 // has an empty Spec there, whatever it wishes.
 func renderEndpoint(service *state.Service) swarm.Endpoint {
-	if len(service.Ports) == 0 || service.Spec.EndpointSpec == nil {
+	if len(service.Ports) == 0 && len(service.VIPs) == 0 {
 		return swarm.Endpoint{}
 	}
-	return swarm.Endpoint{Spec: *service.Spec.EndpointSpec, Ports: service.Ports}
+	endpoint := swarm.Endpoint{Spec: swarm.EndpointSpec{Mode: swarm.ResolutionModeVIP}, Ports: service.Ports}
+	if service.Spec.EndpointSpec != nil {
+		endpoint.Spec = *service.Spec.EndpointSpec
+	}
+	for _, v := range service.VIPs {
+		endpoint.VirtualIPs = append(endpoint.VirtualIPs, swarm.EndpointVirtualIP{NetworkID: string(v.Network), Addr: v.Address})
+	}
+	return endpoint
 }
 
 func renderUpdate(update *state.Update) *swarm.UpdateStatus {

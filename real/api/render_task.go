@@ -6,8 +6,8 @@ import (
 	"github.com/swarmd/swarmd/engine/state"
 )
 
-// renderTask is one task as GET /tasks shows it.
-func renderTask(task *state.Task, template *state.Template) swarm.Task {
+// renderTask is one task as GET /tasks shows it. networks has those that it is on.
+func renderTask(task *state.Task, template *state.Template, networks []*state.Network) swarm.Task {
 	rendered := swarm.Task{
 		ID:               string(task.ID),
 		Meta:             metaOf(task.Meta, task.Version),
@@ -18,6 +18,8 @@ func renderTask(task *state.Task, template *state.Template) swarm.Task {
 		Status:           renderTaskStatus(task.Status),
 		DesiredState:     taskState(task.Desired),
 		GenericResources: task.Generic,
+
+		NetworksAttachments: renderAttachments(task, template, networks),
 	}
 	if template != nil {
 		rendered.Spec = withTaskDefaults(template.Spec)

@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 )
 
 // What dockerd 28.2.2 has shown is in testdata/docker, without what swarmd does not
-// have (addresses on networks, TLS of nodes). The same object of ours is rendered
+// have (TLS of nodes). The same object of ours is rendered
 // to the same JSON, member for member.
 func TestRenderedAsDocker(t *testing.T) {
 	for _, file := range []string{"service_web", "service_rj"} {
@@ -22,6 +24,9 @@ func TestRenderedAsDocker(t *testing.T) {
 		service := &state.Service{
 			ID: state.ServiceID(want.ID), Meta: metaFor(want.Meta), SpecVersion: want.Version.Index,
 			Spec: want.Spec, Previous: want.PreviousSpec, Ports: want.Endpoint.Ports,
+		}
+		for _, v := range want.Endpoint.VirtualIPs {
+			service.VIPs = append(service.VIPs, state.VIP{Network: state.NetworkID(v.NetworkID), Address: v.Addr})
 		}
 		if u := want.UpdateStatus; u != nil {
 			service.Update = &state.Update{State: u.State, Started: wall(*u.StartedAt), Completed: wall(*u.CompletedAt), Message: u.Message}
@@ -42,7 +47,16 @@ func TestRenderedAsDocker(t *testing.T) {
 				Container: want.Status.ContainerStatus.ContainerID, PID: want.Status.ContainerStatus.PID, ExitCode: want.Status.ContainerStatus.ExitCode,
 			},
 		}
-		same(t, file, renderTask(task, &state.Template{Spec: want.Spec}))
+		var networks []*state.Network
+		for _, at := range want.NetworksAttachments {
+			networks = append(networks, networkOf(t, at.Network))
+			if a := at.Addresses[0].Addr(); at.Network.Spec.Ingress {
+				task.Mesh = a
+			} else {
+				task.Addresses = append(task.Addresses, a)
+			}
+		}
+		same(t, file, renderTask(task, &state.Template{Spec: want.Spec}, networks))
 	}
 	var want swarm.Node
 	sample(t, "node_manager", &want)
@@ -116,6 +130,21 @@ func same(t *testing.T, name string, rendered any) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%s: %v %s", name, err, diff)
 	}
+}
+
+// networkOf is the network that Docker shows so.
+func networkOf(t *testing.T, shown swarm.Network) *state.Network {
+	t.Helper()
+	n := &state.Network{ID: state.NetworkID(shown.ID), Meta: metaFor(shown.Meta), SpecVersion: shown.Version.Index, Spec: shown.Spec}
+	number, err := strconv.ParseUint(shown.DriverState.Options[optionVNI], 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.VNI = uint32(number)
+	for _, c := range shown.IPAMOptions.Configs {
+		n.Subnets = append(n.Subnets, netip.PrefixFrom(c.Gateway, c.Subnet.Bits()))
+	}
+	return n
 }
 
 func metaFor(m swarm.Meta) state.Meta {

@@ -59,6 +59,8 @@ func (s *Server) systemRoutes() {
 	s.handle("GET /distribution/{rest...}", s.distribution)
 
 	s.handle("GET /networks", s.listNetworks)
+	s.handle("POST /networks/create", s.createNetwork)
+	s.handle("POST /networks/prune", s.pruneNetworks)
 	s.handle("GET /networks/{ref}", s.inspectNetwork)
 	s.handle("DELETE /networks/{ref}", s.removeNetwork)
 	s.handle("GET /volumes", s.listVolumes)

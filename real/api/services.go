@@ -159,7 +159,7 @@ func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	writeList(w, answer.Tasks, func(i int, task *state.Task) swarm.Task {
-		return renderTask(task, templateAt(answer.Templates, i))
+		return renderTask(task, templateAt(answer.Templates, i), answer.Networks)
 	})
 	return nil
 }
@@ -174,7 +174,7 @@ func (s *Server) inspectTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, renderTask(task, templateAt(answer.Templates, 0)))
+	writeJSON(w, http.StatusOK, renderTask(task, templateAt(answer.Templates, 0), answer.Networks))
 	return nil
 }
 

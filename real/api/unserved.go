@@ -12,7 +12,7 @@ func (s *Server) unservedRoutes() {
 		useMounts   = "swarmd does not copy files in and out of containers: mount a directory with 'docker service create --mount', or use 'docker exec'"
 		useBuilder  = "swarmd does not build images: build elsewhere, then 'docker load' or 'docker pull'"
 		noPlugins   = "swarmd has no plugins"
-		noNetworks  = "swarmd does not create networks yet: services reach each other through published ports ('docker service create --publish')"
+		noNetworks  = "swarmd does not attach single containers to networks: name the network when the service is made ('docker service create --network')"
 		noSecrets   = "swarmd does not keep secrets yet: mount a file with 'docker service create --mount type=bind'"
 		noConfigs   = "swarmd does not keep configs yet: mount a file with 'docker service create --mount type=bind'"
 		useVolumes  = "swarmd creates volumes with the tasks that use them: use 'docker service create --mount type=volume'"
@@ -39,7 +39,7 @@ func (s *Server) unservedRoutes() {
 			"DELETE /plugins/{ref}", "POST /plugins/{ref}/enable", "POST /plugins/{ref}/disable",
 			"POST /plugins/{ref}/push", "POST /plugins/{ref}/set", "POST /plugins/{ref}/upgrade",
 		}},
-		{noNetworks, []string{"POST /networks/create", "POST /networks/{ref}/connect", "POST /networks/{ref}/disconnect", "POST /networks/prune"}},
+		{noNetworks, []string{"POST /networks/{ref}/connect", "POST /networks/{ref}/disconnect"}},
 		{noSecrets, []string{"POST /secrets/create", "POST /secrets/{ref}/update"}},
 		{noConfigs, []string{"POST /configs/create", "POST /configs/{ref}/update"}},
 		{useVolumes, []string{"POST /volumes/create", "PUT /volumes/{ref}", "POST /volumes/prune"}},
