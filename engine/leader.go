@@ -280,6 +280,10 @@ func (l *leader) abdicate(out *Step) {
 		}
 	}
 	for _, c := range l.calls {
+		if c.Forwarded { // who passed it on can pass it on again
+			out.do(Reply{c.Request, fail(control.Unavailable, textNotLeader)})
+			continue
+		}
 		out.do(Reply{c.Request, fail(control.Internal, textNoLeader)})
 	}
 	for _, r := range append(l.reads.out, l.reads.waiting...) {

@@ -80,12 +80,12 @@ func (n *Node) called(now time.Time, e Called, out *Step) {
 		out.do(Reply{e.Request, fail(control.Unavailable, textWorker)})
 	case n.leader != nil:
 		n.leader.called(n, e, out)
-	case !e.Forwarded && n.follows():
-		out.do(Forward{e.Request, n.known, e.Call})
-	case len(n.waiting) >= waitingCallsMax:
-		out.do(Reply{e.Request, fail(control.Unavailable, textBusy)})
+	case n.follows() && e.Forwarded:
+		out.do(Reply{e.Request, fail(control.Unavailable, textNotLeader)})
+	case n.follows():
+		n.pass(e, out)
 	default: // a leader is about to be elected
-		n.waiting = append(n.waiting, waitingCall{e, now.Add(waitingCallPatience)})
+		n.await(now, e, out)
 	}
 }
 
@@ -247,6 +247,7 @@ func (n *Node) elected(now time.Time, e Elected, out *Step) {
 		n.leader.called(n, w.call, out)
 	}
 	n.waiting = nil
+	n.passAgain(now, out)
 }
 
 func (n *Node) deposed(now time.Time, out *Step) {
@@ -274,14 +275,15 @@ func (n *Node) leaderChanged(now time.Time, e LeaderChanged, out *Step) {
 	if !n.follows() {
 		return
 	}
+	n.passAgain(now, out)
 	waiting := n.waiting
 	n.waiting = nil
 	for _, w := range waiting {
 		if w.call.Forwarded {
-			n.waiting = append(n.waiting, w)
+			out.do(Reply{w.call.Request, fail(control.Unavailable, textNotLeader)})
 			continue
 		}
-		out.do(Forward{w.call.Request, n.known, w.call.Call})
+		n.pass(w.call, out)
 	}
 }
 

@@ -36,6 +36,8 @@ type Node struct {
 	banished bool       // the swarm has removed this node, which leaves
 	leaving  *RequestID // the call that asked to leave
 	waiting  []waitingCall
+
+	forwardings []forwarding
 }
 
 // A Step is what a node wants after one event.
@@ -62,7 +64,7 @@ func (n *Node) Step(now time.Time, event Event) Step {
 	case Called:
 		n.called(now, e, &out)
 	case ForwardReturned:
-		out.do(Reply(e))
+		n.forwardReturned(now, e, &out)
 	case Joined:
 		n.joined(now, e, &out)
 	case Unlocked:
@@ -127,6 +129,7 @@ func (n *Node) Store() *state.Store { return n.store }
 func (n *Node) settle(now time.Time, out *Step) {
 	const rounds = 16 // each hands over all there is; two suffice but for retries
 	n.expire(now, out)
+	n.giveUp(now, out)
 	n.impatient(now, out)
 	for range rounds {
 		n.worker.tick(n, now, out)
@@ -144,6 +147,9 @@ func (n *Node) wake(now time.Time) time.Time {
 	at = earlier(at, n.leader.wake())
 	for _, w := range n.waiting {
 		at = earlier(at, w.until)
+	}
+	for _, f := range n.forwardings {
+		at = earlier(at, f.until)
 	}
 	if j := n.joining; j != nil && !j.answered {
 		at = earlier(at, j.until)

@@ -26,6 +26,7 @@ import (
 //	start                             the process begins; again: it died and is back
 //	found                             the containers that are there are told
 //	call service create --name …      an API call, as one would type it after docker
+//	forwarded service rm …            the same, passed on by another manager
 //	tick 5s [node2 …]                 time passes; other nodes named speak every second
 //	exit task1 1                      a container ends by itself
 //	elect / depose / leader node2
@@ -75,6 +76,8 @@ func (s script) command(t *testing.T, d *datadriven.TestData) {
 		s.Found()
 	case "call":
 		s.Call(s.call(t, d, words))
+	case "forwarded":
+		s.CallForwarded(s.call(t, d, words))
 	case "tick":
 		s.tick(t, d, arg(0), words[1:])
 	case "exit":

@@ -124,6 +124,14 @@ func (h *Harness) Call(c control.Call) engine.RequestID {
 	return id
 }
 
+// CallForwarded makes an API call that another manager has passed on.
+func (h *Harness) CallForwarded(c control.Call) engine.RequestID {
+	h.requests++
+	id := h.requests
+	h.Step(engine.Called{Request: id, Call: c, Forwarded: true})
+	return id
+}
+
 // Elect makes the node the leader of a new term. What an earlier one proposed and
 // has not committed is lost: an election settles it.
 func (h *Harness) Elect() {
