@@ -40,11 +40,13 @@ func importRules() []rule {
 		{"real/runtime", "github.com/containerd/containerd", true, ""},
 		{"real/network", "github.com/vishvananda/netlink", true, ""},
 		{"real/network", "github.com/google/nftables", true, ""},
+		{"real/network", "github.com/miekg/dns", true, ""},
 		{"cmd", "github.com/spf13/cobra", true, ""},
 		{"", "github.com/hashicorp/raft", false, "belongs in real/consensus"},
 		{"", "github.com/containerd/containerd", false, "belongs in real/runtime"},
 		{"", "github.com/vishvananda/netlink", false, "belongs in real/network"},
 		{"", "github.com/google/nftables", false, "belongs in real/network"},
+		{"", "github.com/miekg/dns", false, "belongs in real/network"},
 		{"", "github.com/spf13/cobra", false, "belongs in cmd"},
 		{"", "", true, ""},
 	}...)

@@ -145,7 +145,7 @@ func (d *daemon) startParts(ctx context.Context) error {
 	d.closers = append(d.closers, func() error { d.authority.Close(); return nil })
 	d.runtime, err = runtime.Start(ctx, runtime.Config{
 		Address: d.options.containerd, Root: filepath.Join(d.options.dataDir, "runtime"), State: filepath.Join(d.options.runDir, "runtime"),
-		Namespace: d.options.namespace(), Netns: d.network.Netns, DNS: dns, InsecureRegistries: d.options.insecure,
+		Namespace: d.options.namespace(), Netns: d.network.Netns, NameServer: d.network.NameServer, DNS: dns, InsecureRegistries: d.options.insecure,
 		LoggerBinary: []string{logWriter(program), logWriterArgument}, InitBinary: []string{program, initArgument},
 		Logger: d.log.With("part", "runtime"), Post: d.driver.Post,
 	})

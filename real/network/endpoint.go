@@ -24,6 +24,8 @@ type endpoint struct {
 	mesh    netip.Addr // the zero Addr is none
 	routed  bool       // has a way out
 	links   []attachment
+
+	upstream []netip.Addr // name servers, instead of the node's; no part of the interfaces
 }
 
 // An attachment is a place on an overlay.

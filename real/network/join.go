@@ -16,7 +16,10 @@ func (w wanted) settle(e netplan.Endpoint, c Config, owners map[netip.Addr]state
 	if why := w.refuse(e); why != "" {
 		return why
 	}
-	made := endpoint{task: e.Task, address: e.Address, gateway: w.gateway, mtu: c.MTU, mesh: e.Mesh, routed: len(e.Attachments) == 0 || e.Mesh.IsValid()}
+	made := endpoint{
+		task: e.Task, address: e.Address, gateway: w.gateway, mtu: c.MTU, mesh: e.Mesh,
+		routed: len(e.Attachments) == 0 || e.Mesh.IsValid(), upstream: e.Resolver.Upstream,
+	}
 	for _, a := range e.Attachments {
 		l, why := w.attach(a)
 		if why != "" {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/real/network/nameserver"
 )
 
 // A kernel is the host's namespace as far as it is ours, with what is known to
@@ -28,6 +29,7 @@ type kernel struct {
 	held      *reservations
 	reserved  bool // what is wanted has been asked for
 
+	names      *directory
 	services   map[state.TaskID]services
 	over       *host // the namespace of overlays, nil while there is none
 	overlays   map[uint32]overlay
@@ -40,7 +42,7 @@ type kernel struct {
 func newKernel(c Config, h *host) *kernel {
 	return &kernel{
 		config: c, host: h, table: newTable(c, h),
-		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), services: make(map[state.TaskID]services), held: newReservations(h, c.Logger),
+		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), services: make(map[state.TaskID]services), names: newDirectory(c, h), held: newReservations(h, c.Logger),
 	}
 }
 
@@ -48,6 +50,7 @@ func (k *kernel) close() {
 	k.held.close()
 	k.table.close()
 	k.closeOverlays()
+	k.untidy(k.names.server.Close())
 }
 
 // forget makes everything be looked at again.
@@ -55,6 +58,7 @@ func (k *kernel) forget() {
 	k.gateway = netip.Prefix{}
 	clear(k.endpoints)
 	clear(k.services)
+	k.names.forget()
 	k.closeOverlays()
 	k.overlayMTU = 0
 	k.swept, k.reserved = false, false
@@ -75,6 +79,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	gone, err := k.evict(w)
 	k.untidy(err)
 	gone = append(gone, k.ensureEndpoints(w, failed)...)
+	k.ensureNames(w, failed)
 	k.ensureAllServices(w, failed)
 	if sure && (len(failed) > len(w.failed) || missed != nil) {
 		// What they stand on may have changed behind our back.
@@ -145,6 +150,7 @@ func (k *kernel) ensureEndpoints(w wanted, failed map[state.TaskID]string) []net
 		}
 		delete(k.endpoints, task)
 		delete(k.services, task)
+		delete(k.names.tasks, task)
 		if err := k.ensureEndpoint(e); err != nil {
 			failed[task] = err.Error()
 			continue
@@ -161,7 +167,7 @@ func (k *kernel) ensureAllServices(w wanted, failed map[state.TaskID]string) {
 		if _, made := k.endpoints[task]; !made || len(e.links) == 0 {
 			continue
 		}
-		if err := k.ensureServices(task, w.services(e, 0)); err != nil {
+		if err := k.ensureServices(task, w.services(e, k.names.ports[task])); err != nil {
 			failed[task] = err.Error()
 		}
 	}
@@ -238,8 +244,9 @@ func (k *kernel) remove() error {
 	k.held.converge(nil)
 	k.bridge = 0
 	k.seen, k.seenOver = nil, nil
+	_, ended := k.names.server.Update(nameserver.Update{All: true})
 	s, err := k.strays(nil)
-	errs := []error{err, k.table.remove(), k.removeStrays(s), k.removeOverlays(wanted{}), k.removeBridge()}
+	errs := []error{ended, err, k.table.remove(), k.removeStrays(s), k.removeOverlays(wanted{}), k.removeBridge()}
 	if err := os.Remove(k.config.NetnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("cannot remove the directory of network namespaces: %w", err))
 	}
@@ -258,7 +265,7 @@ func (k *kernel) difference(w wanted, thorough bool) ([]string, error) {
 		more, err := k.endpointDifference(w.endpoints[task])
 		lines, errs = append(lines, more...), append(errs, err)
 		if e := w.endpoints[task]; err == nil && len(e.links) > 0 && isNamespace(k.netns(task)) {
-			more, err = k.servicesDifference(task, w.services(e, 0), thorough)
+			more, err = k.servicesDifference(task, w.services(e, k.names.ports[task]), thorough)
 			lines, errs = append(lines, more...), append(errs, err)
 		}
 	}

@@ -31,6 +31,9 @@ type Config struct {
 	// so that frames between ports need not pass through iptables, which is then
 	// turned off. On a host shared with Docker or Kubernetes it must be false.
 	OwnHost bool
+	// Resolvers is the file that names the name servers which containers' questions
+	// are passed on to; "" is /etc/resolv.conf.
+	Resolvers string
 	// MTU of the containers' interfaces; 0 is 1500.
 	MTU int
 	// SweepPeriod is how often the kernel is compared with the plan; 0 is 30 s.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/real/network/nameserver"
 )
 
 // services are what a task's namespace has a table for: connections to a service's
@@ -197,11 +198,8 @@ func (s services) chains() []chain {
 	}
 }
 
-// resolverAddress is where a task's name server answers.
-const resolverAddress = "127.0.0.11"
-
 func nameServer(name string, number byte, to uint16) rule {
-	address := netip.MustParseAddr(resolverAddress)
+	address := netip.MustParseAddr(nameserver.Address)
 	return rule{"name server, " + name, join(ipv4(), protocol(number), address4(address), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(53)},

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/moby/moby/api/types/swarm"
 )
 
 // hostResolvers are where the host's DNS servers are named; the first has a stub
@@ -24,6 +26,11 @@ func (r *Runtime) writeFiles(i *instance) error {
 	hosts, err := hostsOf(&i.record)
 	if err != nil {
 		return err
+	}
+	if r.config.NameServer != nil {
+		if own := r.config.NameServer(i.record.Container.Task); own.IsValid() {
+			dns = dns.through(own, i.record.Container.Spec.DNSConfig)
+		}
 	}
 	files := map[string]string{
 		"hostname":    i.record.Hostname + "\n",
@@ -62,6 +69,18 @@ func (r *Runtime) dnsOf(i *instance) (DNS, error) {
 		Search:  firstOf(dns.Search, host.Search),
 		Options: firstOf(dns.Options, host.Options),
 	}, nil
+}
+
+// through has a container ask its own name server, which asks the others. As in
+// Docker, a name without a dot is then that of a service, unless the spec says
+// what it is.
+func (d DNS) through(own netip.Addr, spec *swarm.DNSConfig) DNS {
+	dots := func(option string) bool { return strings.HasPrefix(option, "ndots:") }
+	d.Servers = []netip.Addr{own}
+	if spec == nil || !slices.ContainsFunc(spec.Options, dots) {
+		d.Options = append(slices.DeleteFunc(slices.Clone(d.Options), dots), "ndots:0")
+	}
+	return d
 }
 
 func firstOf[T any](a, b []T) []T {

@@ -38,6 +38,9 @@ type Config struct {
 	// the container is started. Nil gives every container one of its own, with
 	// nothing in it.
 	Netns func(state.TaskID) string
+	// NameServer is the name server in a task's network namespace, which asks the
+	// others; the zero Addr, or no function, is that there is none.
+	NameServer func(state.TaskID) netip.Addr
 	// DNS is what containers use whose spec says nothing of it; the zero value
 	// means as the host does.
 	DNS DNS

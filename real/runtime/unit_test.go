@@ -372,3 +372,16 @@ func TestPullFailure(t *testing.T) {
 		t.Error(at)
 	}
 }
+
+// A task that has a name server of its own asks that one; only a spec that says
+// so counts dots otherwise.
+func TestOwnNameServer(t *testing.T) {
+	own := netip.MustParseAddr("127.0.0.11")
+	host := DNS{Servers: []netip.Addr{netip.MustParseAddr("192.0.2.53")}, Search: []string{"example"}, Options: []string{"ndots:5", "timeout:1"}}
+	if got, want := host.through(own, nil).text(), "# Written by swarmd for this container.\nnameserver 127.0.0.11\nsearch example\noptions timeout:1 ndots:0\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := host.through(own, &swarm.DNSConfig{Options: []string{"ndots:5"}}).Options; !slices.Equal(got, host.Options) {
+		t.Errorf("the spec's options became %v", got)
+	}
+}
