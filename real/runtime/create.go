@@ -47,7 +47,7 @@ func (r *Runtime) create(ctx context.Context, c agent.Container) (*container.Hea
 	if err := r.design(&rec, image); err != nil {
 		return nil, err
 	}
-	i := newInstance(rec)
+	i := newInstance(rec, r.shims.place())
 	i.op.Lock()
 	defer i.op.Unlock()
 	r.holdVolumes(i, 1)
@@ -285,7 +285,8 @@ func (r *Runtime) register(ctx context.Context, i *instance, spec any) error {
 func (r *Runtime) undoCreate(i *instance) {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
-	err := r.erase(ctx, &i.record)
+	err := r.erase(ctx, i)
+	r.shims.leave(i.shim)
 	r.holdVolumes(i, -1)
 	r.releaseVolumes(i)
 	for _, name := range i.record.Anonymous {

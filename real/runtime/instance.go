@@ -22,6 +22,7 @@ import (
 // An instance is one container of ours, as this process knows it.
 type instance struct {
 	record record
+	shim   *shim
 
 	// op is held by whatever creates, starts, ends or removes the container.
 	op     sync.Mutex
@@ -67,6 +68,7 @@ type record struct {
 	LogDriver string
 	LogOpts   map[string]string
 	Snapshot  string // the snapshotter's name
+	Shim      string // the shim's name among those of this node
 }
 
 // A life is what has become of a container. It is kept beside its log.
@@ -81,8 +83,9 @@ type life struct {
 
 func (l life) running() bool { return !l.Started.IsZero() && l.Finished.IsZero() }
 
-func newInstance(rec record) *instance {
-	return &instance{record: rec, exited: make(chan struct{}), removed: make(chan struct{})}
+func newInstance(rec record, s *shim) *instance {
+	rec.Shim = s.name
+	return &instance{record: rec, shim: s, exited: make(chan struct{}), removed: make(chan struct{})}
 }
 
 func (i *instance) id() string { return i.record.Container.ID }

@@ -26,7 +26,7 @@ func (r *Runtime) remove(ctx context.Context, i *instance) error {
 		return nil
 	default:
 	}
-	if err := r.retry(ctx, func(ctx context.Context) error { return r.erase(ctx, &i.record) }); err != nil {
+	if err := r.retry(ctx, func(ctx context.Context) error { return r.erase(ctx, i) }); err != nil {
 		return err
 	}
 	r.releaseVolumes(i)
@@ -36,6 +36,7 @@ func (r *Runtime) remove(ctx context.Context, i *instance) error {
 		}
 	}
 	r.drop(i)
+	r.shims.leave(i.shim)
 	r.execs.forget(i)
 	close(i.removed)
 	r.tell(i, events.ActionDestroy, nil)
@@ -44,16 +45,15 @@ func (r *Runtime) remove(ctx context.Context, i *instance) error {
 
 // erase removes what containerd and the disk have of a container that does not
 // run. What is absent is no fault.
-func (r *Runtime) erase(ctx context.Context, rec *record) error {
-	id := rec.Container.ID
+func (r *Runtime) erase(ctx context.Context, i *instance) error {
+	id, rec := i.id(), &i.record
 	service := r.client.TaskService()
-	_, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-	if err = native(err); err != nil && !errdefs.IsNotFound(err) {
+	if err := r.deleteTask(ctx, i); err != nil && !errdefs.IsNotFound(err) {
 		// Something of it still runs, though its record says otherwise.
 		_, _ = service.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(unix.SIGKILL), All: true})
 		_, _ = service.Wait(ctx, &tasks.WaitRequest{ContainerID: id})
-		if _, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id}); err != nil && !errdefs.IsNotFound(native(err)) {
-			return fmt.Errorf("cannot remove the task of container %s: %w", id, native(err))
+		if err := r.deleteTask(ctx, i); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("cannot remove the task of container %s: %w", id, err)
 		}
 	}
 	if err := r.client.ContainerService().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {

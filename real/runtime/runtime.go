@@ -97,6 +97,7 @@ type Runtime struct {
 	byTask map[state.TaskID]*instance
 	byID   map[string]*instance
 
+	shims      shimTable
 	images     imageCache
 	pulls      flights
 	grudges    grudges

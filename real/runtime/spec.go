@@ -52,6 +52,8 @@ func (r *Runtime) ociSpec(rec *record, who identityOf, images map[string]specs.M
 		Root:     &specs.Root{Path: "rootfs", Readonly: c.Spec.ReadOnly},
 		Hostname: rec.Hostname,
 		Mounts:   mounts,
+		// Every container has a shim, and most share it.
+		Annotations: map[string]string{shimGroup: rec.Shim},
 		Linux: &specs.Linux{
 			CgroupsPath:       r.cgroupPath(c.ID),
 			Namespaces:        r.namespaces(c),

@@ -71,7 +71,11 @@ func (r *Runtime) launch(ctx context.Context, i *instance) (uint32, error) {
 	}
 	defer closeFiles(outputs)
 	service := r.client.TaskService()
-	made, err := service.Create(ctx, request)
+	var made *tasks.CreateTaskResponse
+	err = i.shim.make(func() (err error) {
+		made, err = service.Create(ctx, request)
+		return err
+	})
 	if errdefs.IsAlreadyExists(native(err)) {
 		return r.launchOn(ctx, i, outputs)
 	}
@@ -141,12 +145,12 @@ func (r *Runtime) undoLaunch(i *instance) {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	service := r.client.TaskService()
-	if _, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: i.id()}); errdefs.IsNotFound(native(err)) || err == nil {
+	if err := r.deleteTask(ctx, i); errdefs.IsNotFound(err) || err == nil {
 		return
 	}
 	_, _ = service.Kill(ctx, &tasks.KillRequest{ContainerID: i.id(), Signal: uint32(unix.SIGKILL), All: true})
 	_, _ = service.Wait(ctx, &tasks.WaitRequest{ContainerID: i.id()})
-	if _, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: i.id()}); err != nil {
+	if err := r.deleteTask(ctx, i); err != nil {
 		r.log.Warn("a container that could not be started left something behind", "container", i.id(), "error", err)
 	}
 }

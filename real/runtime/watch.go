@@ -72,8 +72,7 @@ func (r *Runtime) ended(i *instance, code int, at time.Time) {
 	default:
 	}
 	r.keepLife(i, l)
-	_, err := r.client.TaskService().Delete(r.ctx, &tasks.DeleteTaskRequest{ContainerID: i.id()})
-	if err != nil && !errdefs.IsNotFound(native(err)) && r.ctx.Err() == nil {
+	if err := r.deleteTask(r.ctx, i); err != nil && !errdefs.IsNotFound(err) && r.ctx.Err() == nil {
 		r.log.Warn("the remains of a container's process could not be removed yet", "container", i.id(), "error", err)
 	}
 }
@@ -191,11 +190,12 @@ func (r *Runtime) recognise(ctx context.Context, c containers.Container, p *task
 	if rec.Container.ID != c.ID {
 		return nil, errors.New("the container's record is of another container")
 	}
+	i := newInstance(rec, r.shims.join(rec.Shim))
 	l, complete := r.recallLife(c.ID)
 	if !complete {
-		return nil, r.erase(ctx, &rec)
+		defer r.shims.leave(i.shim)
+		return nil, r.erase(ctx, i)
 	}
-	i := newInstance(rec)
 	i.life = r.revise(c.ID, l, p)
 	if i.life != l {
 		r.keepLife(i, i.life)
@@ -207,7 +207,7 @@ func (r *Runtime) recognise(ctx context.Context, c containers.Container, p *task
 	case !i.life.Finished.IsZero():
 		close(i.exited)
 		if p != nil {
-			_, _ = r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.ID})
+			_ = r.deleteTask(ctx, i)
 		}
 	}
 	return i, nil
