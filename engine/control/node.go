@@ -39,13 +39,14 @@ func (a *admission) updateNode(call NodeUpdate) Answer {
 	return Done{}
 }
 
-// demotion refuses to take the last manager away.
+// demotion refuses to take the last manager away: one that is to go itself does not
+// count, though it may take part still.
 func (a *admission) demotion(n *state.Node, to swarm.NodeRole) *Failed {
 	if n.Spec.Role != swarm.NodeRoleManager || to != swarm.NodeRoleWorker {
 		return nil
 	}
 	for other := range a.d.Nodes() {
-		if other.ID != n.ID && other.Manager {
+		if other.ID != n.ID && other.Manager && other.Spec.Role == swarm.NodeRoleManager {
 			return nil
 		}
 	}
