@@ -74,7 +74,7 @@ func (b *batch) change(c change) {
 // what is not there.
 func (t *table) send(b *batch) error {
 	var errs []error
-	for _, s := range t.sets {
+	for _, s := range t.sets[:t.portSets] {
 		for part := range slices.Chunk(b.del[s.Name], elementsMax) {
 			errs = append(errs, t.conn.SetDeleteElements(s, part))
 		}
@@ -84,7 +84,7 @@ func (t *table) send(b *batch) error {
 			errs = append(errs, t.addChain(l.chain()))
 		}
 	}
-	for _, s := range t.sets {
+	for _, s := range t.sets[:t.portSets] {
 		for part := range slices.Chunk(b.add[s.Name], elementsMax) {
 			errs = append(errs, t.conn.SetAddElements(s, part))
 		}

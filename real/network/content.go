@@ -19,6 +19,7 @@ type content struct {
 	there   bool
 	lines   []string // of everything but the elements, sorted
 	ports   map[port][]netip.AddrPort
+	nodes   string   // of the mesh, as [nodeLines] has them
 	damaged []string // elements that make no sense
 }
 
@@ -139,7 +140,10 @@ func tableLines(conn *nftables.Conn, table *nftables.Table) (lines []string, the
 func (t *table) readPorts(c *content) error {
 	promised := map[port]int{}
 	found := map[port]map[uint32]netip.AddrPort{}
-	for _, s := range t.sets {
+	if err := t.readNodes(c); err != nil {
+		return err
+	}
+	for _, s := range t.sets[:t.portSets] {
 		elements, err := t.conn.GetSetElements(s)
 		if err != nil && strings.Contains(err.Error(), unix.ENOENT.Error()) {
 			continue // the set is missing: the lines say so
@@ -156,7 +160,8 @@ func (t *table) readPorts(c *content) error {
 			case s.Name == setRefused || s.Name == setRefusedAt:
 				promised[p] = 0
 			case s.Name == mapPublished || s.Name == mapPublishedAt:
-				n := backendsOf(p, e)
+				n, sticky := backendsOf(p, e)
+				p.sticky = sticky
 				if n == 0 {
 					c.damaged = append(c.damaged, fmt.Sprintf("published port %s: its entry leads nowhere", p))
 				}
@@ -173,22 +178,41 @@ func (t *table) readPorts(c *content) error {
 	return nil
 }
 
+func (t *table) readNodes(c *content) error {
+	nodes := map[string][]nftables.SetElement{}
+	for _, s := range t.sets[t.portSets:] {
+		elements, err := t.conn.GetSetElements(s)
+		if err != nil && strings.Contains(err.Error(), unix.ENOENT.Error()) {
+			continue // the set is missing: the lines say so
+		}
+		if err != nil {
+			return err
+		}
+		nodes[s.Name] = elements
+	}
+	c.nodes = nodeLines(nodes)
+	return nil
+}
+
 // match puts the backends found to the ports they belong to.
 func (c *content) match(promised map[port]int, found map[port]map[uint32]netip.AddrPort) {
+	entries := map[port]bool{}
 	for p, n := range promised {
 		backends := make([]netip.AddrPort, 0, n)
+		has := found[p.plain()]
 		for i := range n {
-			if b, ok := found[p][uint32(i)]; ok && b.IsValid() {
+			if b, ok := has[uint32(i)]; ok && b.IsValid() {
 				backends = append(backends, b)
 			}
 		}
-		if len(backends) != n || len(found[p]) != n {
-			c.damaged = append(c.damaged, fmt.Sprintf("published port %s: %d backends of %d are in the map", p, len(found[p]), n))
+		if len(backends) != n || len(has) != n {
+			c.damaged = append(c.damaged, fmt.Sprintf("published port %s: %d backends of %d are in the map", p, len(has), n))
 		}
 		c.ports[p] = backends
+		entries[p.plain()] = true
 	}
 	for p := range found {
-		if _, is := promised[p]; !is {
+		if !entries[p] {
 			c.damaged = append(c.damaged, fmt.Sprintf("published port %s: has backends and no entry", p))
 		}
 	}
@@ -197,11 +221,11 @@ func (c *content) match(promised map[port]int, found map[port]map[uint32]netip.A
 
 // broken tells how the table differs from one that holds these very ports and
 // is whole; then it has to be made anew.
-func (t *table) broken(c content, gateway netip.Prefix) ([]string, error) {
+func (t *table) broken(c content, f frame) ([]string, error) {
 	if !c.there {
 		return []string{fmt.Sprintf("the nftables table %s is missing", t.config.Table)}, nil
 	}
-	all := chains(t.config.Bridge, gateway)
+	all := f.chains()
 	used := map[balancer]bool{}
 	for p, backends := range c.ports {
 		if len(backends) > 0 {
@@ -240,7 +264,7 @@ func (t *table) broken(c content, gateway netip.Prefix) ([]string, error) {
 }
 
 // difference tells what converge would change.
-func (t *table) difference(w wanted) ([]string, error) {
+func (t *table) difference(w wanted, f frame) ([]string, error) {
 	c, err := t.read()
 	if err != nil {
 		return nil, err
@@ -251,9 +275,12 @@ func (t *table) difference(w wanted) ([]string, error) {
 		}
 		return nil, nil
 	}
-	lines, err := t.broken(c, w.gateway)
+	lines, err := t.broken(c, f)
 	if err != nil || !c.there {
 		return lines, err
+	}
+	if nodes := nodeLines(meshElements(w.mesh)); nodes != c.nodes {
+		lines = append(lines, fmt.Sprintf("the nodes known to the nftables table %s are %q and should be %q", t.config.Table, c.nodes, nodes))
 	}
 	for _, p := range sortedPorts(c.ports) {
 		if _, is := w.ports[p]; !is {
@@ -352,16 +379,13 @@ func parseBackend(b []byte) netip.AddrPort {
 
 // backendsOf reads off the name of the chain that an entry leads to how many
 // backends the port has; 0 if it is not the chain it should be.
-func backendsOf(p port, e nftables.SetElement) int {
-	name, format := verdictChain(e), "lb_%d_"
-	if p.at.IsValid() {
-		format = "lb_at_%d_"
+func backendsOf(p port, e nftables.SetElement) (n int, sticky bool) {
+	name := verdictChain(e)
+	p.sticky = strings.Contains(name, "_sticky_")
+	if _, err := fmt.Sscanf(name, balancerFormat(p.at.IsValid(), p.sticky), &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
+		return n, p.sticky
 	}
-	n := 0
-	if _, err := fmt.Sscanf(name, format, &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
-		return n
-	}
-	return 0
+	return 0, false
 }
 
 // verdictChain is the name of the chain that an element leads to.

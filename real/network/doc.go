@@ -30,6 +30,17 @@
 //     A client's address is kept, but for those on the loopback address and for
 //     containers of this host, who are seen as the gateway.
 //
+//   - where the plan has a mesh, a VXLAN to the other nodes. A packet for another
+//     node's task goes to that node; the connection is marked with the node that it
+//     came in by, and answers go back there, so that tasks see clients as
+//     themselves. Those on the loopback address, nodes, and containers are seen as
+//     the node that they came in by. VXLAN is taken from nodes of the plan only.
+//
+//   - where the plan has networks, a namespace with a bridge and a VXLAN for each,
+//     on which who is where is told and not learnt, and for each task on them eth0
+//     and so on (the way out is its last interface), a table that leads services'
+//     own addresses to their tasks, and a name server.
+//
 //   - sockets on published ports, so that no process of the host takes one
 //     unawares; those for TCP on [::1] relay to 127.0.0.1.
 //
@@ -53,7 +64,9 @@
 //   - TCP connections to a backend that is taken away go on for as long as the
 //     backend lives; that is what draining needs. UDP flows move at once.
 //   - A packet under way while a map shrinks may count the first backend twice.
-//   - The network is this host's: backends on others are routed as any address is.
+//   - A node with several addresses that connects by one that the plan does not
+//     name to a port of another node, whose task it runs itself, gets no answer.
+//   - Names are answered as long as the process runs.
 //
 // Threads that have entered another namespace end with the work they did there;
 // no goroutine is ever run on them afterwards.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/real/network/nameserver"
 )
@@ -29,6 +30,9 @@ type kernel struct {
 	held      *reservations
 	reserved  bool // what is wanted has been asked for
 
+	meshed     *netplan.Mesh // that the node is known to be in
+	meshLocal  string        // with these addresses of its own tasks
+	back       backTable
 	names      *directory
 	services   map[state.TaskID]services
 	over       *host // the namespace of overlays, nil while there is none
@@ -58,6 +62,7 @@ func (k *kernel) forget() {
 	k.gateway = netip.Prefix{}
 	clear(k.endpoints)
 	clear(k.services)
+	k.meshed = nil
 	k.names.forget()
 	k.closeOverlays()
 	k.overlayMTU = 0
@@ -75,7 +80,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	if err := k.prepare(w, failed); err != nil {
 		return failed, err
 	}
-	missed := k.ensureOverlays(w, failed)
+	missed := errors.Join(k.ensureOverlays(w, failed), k.ensureMesh(w))
 	gone, err := k.evict(w)
 	k.untidy(err)
 	gone = append(gone, k.ensureEndpoints(w, failed)...)
@@ -86,7 +91,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 		k.forget()
 		return k.converge(w)
 	}
-	changes, err := k.table.converge(w)
+	changes, err := k.table.converge(w, k.frameOf(w))
 	if err != nil {
 		return failed, errors.Join(missed, err)
 	}
@@ -229,11 +234,12 @@ func (k *kernel) removeUnwanted(w wanted) ([]netip.Addr, error) {
 		_, is := w.overlays[vni]
 		k.swept = k.swept && is
 	}
+	k.swept = k.swept && (k.meshed == nil || meshActive(w.mesh) && meshName(*k.meshed) == meshName(w.mesh))
 	if k.swept {
 		return gone, errors.Join(errs...)
 	}
 	s, err := k.strays(w.endpoints)
-	err = errors.Join(append(errs, err, k.removeStrays(s), k.removeOverlays(w))...)
+	err = errors.Join(append(errs, err, k.removeStrays(s), k.removeOverlays(w), k.removeMesh(w))...)
 	k.swept = err == nil
 	return gone, err
 }
@@ -246,7 +252,7 @@ func (k *kernel) remove() error {
 	k.seen, k.seenOver = nil, nil
 	_, ended := k.names.server.Update(nameserver.Update{All: true})
 	s, err := k.strays(nil)
-	errs := []error{ended, err, k.table.remove(), k.removeStrays(s), k.removeOverlays(wanted{}), k.removeBridge()}
+	errs := []error{ended, err, k.table.remove(), k.removeStrays(s), k.removeOverlays(wanted{}), k.removeMesh(wanted{}), k.removeBridge()}
 	if err := os.Remove(k.config.NetnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("cannot remove the directory of network namespaces: %w", err))
 	}
@@ -259,8 +265,9 @@ func (k *kernel) difference(w wanted, thorough bool) ([]string, error) {
 	k.seen, k.seenOver = nil, nil
 	lines, err := k.bridgeDifference(w.gateway)
 	others, failed := k.overlaysDifference(w)
-	lines = append(lines, others...)
-	errs := []error{err, failed}
+	meshed, unknown := k.meshDifference(w)
+	lines = slices.Concat(lines, others, meshed)
+	errs := []error{err, failed, unknown}
 	for _, task := range sorted(w.endpoints) {
 		more, err := k.endpointDifference(w.endpoints[task])
 		lines, errs = append(lines, more...), append(errs, err)
@@ -278,7 +285,7 @@ func (k *kernel) difference(w wanted, thorough bool) ([]string, error) {
 	}
 	s, err := k.strays(w.endpoints)
 	errs = append(errs, err)
-	more, err := k.table.difference(w)
+	more, err := k.table.difference(w, k.frameOf(w))
 	return slices.Concat(lines, s.lines(), more), errors.Join(append(errs, err)...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -69,28 +70,58 @@ const (
 // might drop what is to be refused.
 const beforeFilter = -10
 
+// A frame is what the rules depend on, but for ports and nodes.
+type frame struct {
+	bridge  string
+	gateway netip.Prefix
+	mtu     int          // of the mesh
+	vxlan   uint16       // the port of VXLAN; 0: there is none
+	v6      bool         // nodes reach each other over IPv6
+	mesh    string       // the interface of the mesh; "": there is none
+	subnet  netip.Prefix // of the mesh
+	address netip.Addr   // the node's in it
+}
+
 // chains are all rules but those that balance: they depend on nothing that
 // changes often.
-func chains(bridge string, gateway netip.Prefix) []chain {
-	return []chain{
-		{"spoofed", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, []rule{
-			{"loopback addresses come from within", join(ipv4(), iif(expr.CmpOpNeq, "lo"), destinationLoopback(), verdict(expr.VerdictDrop))},
-			{"containers have addresses of their subnet", join(ipv4(), iif(expr.CmpOpEq, bridge), source(expr.CmpOpNeq, gateway.Masked()), verdict(expr.VerdictDrop))},
-		}},
-		{"published", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest, publishedRules()},
+func (f frame) chains() []chain {
+	bridge, gateway := f.bridge, f.gateway
+	spoofed := []rule{{"loopback addresses come from within", join(ipv4(), iif(expr.CmpOpNeq, "lo"), destinationLoopback(), verdict(expr.VerdictDrop))}}
+	own := join(ipv4(), iif(expr.CmpOpEq, bridge), source(expr.CmpOpNeq, gateway.Masked()))
+	if f.mesh != "" {
+		own = join(own, source(expr.CmpOpNeq, f.subnet))
+	}
+	spoofed = append(spoofed, rule{"containers have addresses of their subnet", join(own, verdict(expr.VerdictDrop))})
+	published := publishedRules()
+	translated := []rule{
+		{"loopback client of a published port", join(ipv4(), oif(expr.CmpOpEq, bridge), destinationTranslated(), source(expr.CmpOpEq, netip.MustParsePrefix("127.0.0.0/8")), from(gateway.Addr()))},
+		{"container as client of a published port", join(ipv4(), iif(expr.CmpOpEq, bridge), oif(expr.CmpOpEq, bridge), destinationTranslated(), from(gateway.Addr()))},
+		{"out into the world", join(ipv4(), iif(expr.CmpOpEq, bridge), oif(expr.CmpOpNeq, bridge), []expr.Any{&expr.Masq{}})},
+	}
+	forwarded := []rule{
+		{"answers", join(oif(expr.CmpOpEq, bridge), connection(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))},
+		{"to published ports", join(oif(expr.CmpOpEq, bridge), destinationTranslated(), verdict(expr.VerdictAccept))},
+		{"nothing else reaches containers", join(oif(expr.CmpOpEq, bridge), verdict(expr.VerdictDrop))},
+	}
+	var more []chain
+	if f.vxlan != 0 {
+		more = append(more, f.underlay())
+	}
+	if f.mesh != "" {
+		spoofed = append(spoofed, rule{"nodes are known in the mesh", join(iif(expr.CmpOpEq, f.mesh), stationSource(), []expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: setStations, Invert: true}}, verdict(expr.VerdictDrop))})
+		published = append([]rule{{"the node that it came in by has chosen", join(iif(expr.CmpOpEq, f.mesh), verdict(expr.VerdictAccept))}}, published...)
+		translated = append(f.translatedMesh(), translated...)
+		forwarded = slices.Concat(f.segments(), forwarded[:2], f.forwardedMesh(), forwarded[2:])
+		more = append(more, f.marks())
+	}
+	return append([]chain{
+		{"spoofed", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, spoofed},
+		{"published", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest, published},
 		{"published_local", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest, publishedRules()},
 		{"refused", nftables.ChainTypeFilter, nftables.ChainHookInput, beforeFilter, refusedRules()},
-		{"translated", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, []rule{
-			{"loopback client of a published port", join(ipv4(), oif(expr.CmpOpEq, bridge), destinationTranslated(), source(expr.CmpOpEq, netip.MustParsePrefix("127.0.0.0/8")), from(gateway.Addr()))},
-			{"container as client of a published port", join(ipv4(), iif(expr.CmpOpEq, bridge), oif(expr.CmpOpEq, bridge), destinationTranslated(), from(gateway.Addr()))},
-			{"out into the world", join(ipv4(), iif(expr.CmpOpEq, bridge), oif(expr.CmpOpNeq, bridge), []expr.Any{&expr.Masq{}})},
-		}},
-		{"forwarded", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter, []rule{
-			{"answers", join(oif(expr.CmpOpEq, bridge), connection(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))},
-			{"to published ports", join(oif(expr.CmpOpEq, bridge), destinationTranslated(), verdict(expr.VerdictAccept))},
-			{"nothing else reaches containers", join(oif(expr.CmpOpEq, bridge), verdict(expr.VerdictDrop))},
-		}},
-	}
+		{"translated", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, translated},
+		{"forwarded", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter, forwarded},
+	}, more...)
 }
 
 func publishedRules() []rule {
@@ -122,10 +153,14 @@ func refusedRules() []rule {
 	}
 }
 
+// stickySeed is the same on every node, so that a client finds the same backend by
+// each of them.
+const stickySeed = 0x5d6d
+
 // balanceRules pass a connection to the next of n backends, in turn. Should the
 // map have shrunk between the two look-ups that a packet makes, its index may be
 // gone; the first is there as long as any.
-func balanceRules(n int, at bool) []rule {
+func balanceRules(n int, at, sticky bool) []rule {
 	backends, index, address, number := mapBackends, reg2, reg3, reg4
 	if at {
 		backends, index, address, number = mapBackendsAt, reg3, reg4, reg5
@@ -135,6 +170,13 @@ func balanceRules(n int, at bool) []rule {
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: uint32(address), RegProtoMin: uint32(number)},
 	}
 	turn := []expr.Any{&expr.Numgen{Register: uint32(index), Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL}}
+	if sticky {
+		// The client's address is hashed in a register of its own.
+		turn = []expr.Any{
+			&expr.Payload{DestRegister: unix.NFT_REG32_08, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset, Len: net.IPv4len},
+			&expr.Hash{SourceRegister: unix.NFT_REG32_08, DestRegister: uint32(index), Length: net.IPv4len, Modulus: uint32(n), Seed: stickySeed, Type: expr.HashTypeJenkins},
+		}
+	}
 	first := []expr.Any{&expr.Numgen{Register: uint32(index), Modulus: 1, Type: unix.NFT_NG_INCREMENTAL}}
 	return []rule{
 		{"in turn", join(portKey(at), turn, to)},

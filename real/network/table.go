@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	mdlayher "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/swarmd/swarmd/engine/netplan"
 )
 
 const (
@@ -24,20 +27,31 @@ type balancer struct {
 	backends int
 	group    uint16
 	at       bool
+	sticky   bool // a client's connections go to one
 }
 
 func balancerOf(p port, backends int) balancer {
-	return balancer{backends: backends, group: p.number % balancerGroups, at: p.at.IsValid()}
+	return balancer{backends: backends, group: p.number % balancerGroups, at: p.at.IsValid(), sticky: p.sticky}
 }
 
 func (b balancer) name() string {
-	if b.at {
-		return fmt.Sprintf("lb_at_%d_%d", b.backends, b.group)
-	}
-	return fmt.Sprintf("lb_%d_%d", b.backends, b.group)
+	return fmt.Sprintf(balancerFormat(b.at, b.sticky), b.backends) + fmt.Sprint(b.group)
 }
 
-func (b balancer) chain() chain { return chain{name: b.name(), rules: balanceRules(b.backends, b.at)} }
+func balancerFormat(at, sticky bool) string {
+	out := "lb"
+	if at {
+		out += "_at"
+	}
+	if sticky {
+		out += "_sticky"
+	}
+	return out + "_%d_"
+}
+
+func (b balancer) chain() chain {
+	return chain{name: b.name(), rules: balanceRules(b.backends, b.at, b.sticky)}
+}
 
 // A change is what became of a published port.
 type change struct {
@@ -52,13 +66,16 @@ type table struct {
 	conn   *nftables.Conn // nil until it is needed, and after a failure
 	raw    *mdlayher.Conn // as conn, for what the library has not
 	kernel *nftables.Table
-	sets   []*nftables.Set
+	sets   []*nftables.Set // those of ports, then those of the mesh
 
-	known   bool
-	gateway netip.Prefix
-	ports   map[port][]netip.AddrPort // backends in the order of their indices
-	wanted  map[port][]netip.AddrPort // as last asked for, to see quickly what is new
-	uses    map[balancer]int          // by published ports, if any
+	portSets int
+
+	known  bool
+	frame  frame
+	nodes  string                    // what is in the sets of the mesh
+	ports  map[port][]netip.AddrPort // backends in the order of their indices
+	wanted map[port][]netip.AddrPort // as last asked for, to see quickly what is new
+	uses   map[balancer]int          // by published ports, if any
 }
 
 func newTable(c Config, h *host) *table {
@@ -73,8 +90,13 @@ func newTable(c Config, h *host) *table {
 		{Name: setRefused, KeyType: nftables.MustConcatSetType(proto, number)},
 		{Name: setRefusedAt, KeyType: nftables.MustConcatSetType(ip, proto, number)},
 	}
+	for _, s := range t.sets {
+		s.Concatenation = true
+	}
+	t.portSets = len(t.sets)
+	t.sets = append(t.sets, meshSets()...)
 	for i, s := range t.sets {
-		s.Table, s.ID, s.Concatenation = t.kernel, uint32(i+1), true
+		s.Table, s.ID = t.kernel, uint32(i+1)
 	}
 	return t
 }
@@ -134,37 +156,37 @@ func (t *table) remove() error {
 // converge makes the table as wanted, in one transaction, and tells what that
 // meant for each port. Something may have changed behind our back; then it is
 // looked at anew, once.
-func (t *table) converge(w wanted) ([]change, error) {
+func (t *table) converge(w wanted, f frame) ([]change, error) {
 	if !w.gateway.IsValid() {
 		return nil, t.remove()
 	}
-	sure := t.known && t.gateway == w.gateway
-	changes, err := t.attempt(w)
+	sure := t.known && t.frame == f
+	changes, err := t.attempt(w, f)
 	if err != nil && sure {
-		return t.attempt(w)
+		return t.attempt(w, f)
 	}
 	return changes, err
 }
 
-func (t *table) attempt(w wanted) ([]change, error) {
+func (t *table) attempt(w wanted, f frame) ([]change, error) {
 	if err := t.open(); err != nil {
 		return nil, err
 	}
 	rebuild := false
-	if !t.known || t.gateway != w.gateway {
+	if !t.known || t.frame != f {
 		c, err := t.read()
 		if err != nil {
 			return nil, err
 		}
-		broken, err := t.broken(c, w.gateway)
+		broken, err := t.broken(c, f)
 		if err != nil {
 			return nil, err
 		}
 		rebuild = len(broken) > 0
-		t.learn(c, w.gateway)
+		t.learn(c, f)
 	}
 	changes := t.changes(w)
-	if err := t.commit(changes, rebuild); err != nil {
+	if err := t.commit(changes, w.mesh, rebuild); err != nil {
 		return nil, err
 	}
 	t.known, t.wanted = true, w.ports
@@ -172,8 +194,8 @@ func (t *table) attempt(w wanted) ([]change, error) {
 }
 
 // learn takes what has been read for what is known.
-func (t *table) learn(c content, gateway netip.Prefix) {
-	t.gateway, t.ports, t.wanted, t.uses = gateway, c.ports, nil, make(map[balancer]int)
+func (t *table) learn(c content, f frame) {
+	t.frame, t.nodes, t.ports, t.wanted, t.uses = f, c.nodes, c.ports, nil, make(map[balancer]int)
 	for p, backends := range t.ports {
 		if len(backends) > 0 {
 			t.uses[balancerOf(p, len(backends))]++
@@ -208,8 +230,9 @@ func equal(a, b []netip.AddrPort) bool {
 }
 
 // commit carries the changes out, if need be into a table made anew.
-func (t *table) commit(changes []change, rebuild bool) error {
-	if len(changes) == 0 && !rebuild {
+func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
+	nodes := nodeLines(meshElements(m))
+	if len(changes) == 0 && !rebuild && nodes == t.nodes {
 		return nil
 	}
 	b := newBatch(t.uses)
@@ -228,12 +251,18 @@ func (t *table) commit(changes []change, rebuild bool) error {
 		}
 		b.change(c)
 	}
+	if rebuild || nodes != t.nodes {
+		if err := t.refill(meshElements(m)); err != nil {
+			return err
+		}
+	}
 	if err := t.send(b); err != nil {
 		return err
 	}
 	if err := t.flush(); err != nil {
 		return err
 	}
+	t.nodes = nodes
 	for _, c := range changes {
 		if c.after == nil {
 			delete(t.ports, c.port)
@@ -270,12 +299,37 @@ func (t *table) build() error {
 			return fmt.Errorf("cannot make the map %s: %w", s.Name, err)
 		}
 	}
-	for _, c := range chains(t.config.Bridge, t.gateway) {
+	for _, c := range t.frame.chains() {
 		if err := t.addChain(c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// refill puts the nodes of the mesh into their sets, in place of those before.
+func (t *table) refill(nodes map[string][]nftables.SetElement) error {
+	for _, s := range t.sets[t.portSets:] {
+		t.conn.FlushSet(s)
+		for part := range slices.Chunk(nodes[s.Name], elementsMax) {
+			if err := t.conn.SetAddElements(s, part); err != nil {
+				return fmt.Errorf("cannot fill the set %s: %w", s.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// nodeLines are elements as what can be compared.
+func nodeLines(nodes map[string][]nftables.SetElement) string {
+	var lines []string
+	for name, list := range nodes {
+		for _, e := range list {
+			lines = append(lines, elementLine(name, e.Key, fmt.Sprintf("%x", e.Val)))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 func (t *table) addChain(c chain) error { return addChain(t.conn, t.kernel, c) }

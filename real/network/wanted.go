@@ -45,6 +45,7 @@ type port struct {
 	protocol uint8
 	at       netip.Addr // zero: every address of the host
 	number   uint16
+	sticky   bool // connections of one client go to one backend; it is not part of the key in the kernel
 }
 
 func (p port) String() string {
@@ -54,8 +55,14 @@ func (p port) String() string {
 	return fmt.Sprintf("%d/%s", p.number, protocolName(p.protocol))
 }
 
+// plain is the port whether it is sticky or not.
+func (p port) plain() port {
+	p.sticky = false
+	return p
+}
+
 func (p port) compare(q port) int {
-	return cmp.Or(cmp.Compare(p.number, q.number), cmp.Compare(p.protocol, q.protocol), p.at.Compare(q.at))
+	return cmp.Or(cmp.Compare(p.number, q.number), cmp.Compare(p.protocol, q.protocol), p.at.Compare(q.at), cmp.Compare(boolInt(p.sticky), boolInt(q.sticky)))
 }
 
 func protocolNumber(name string) (uint8, bool) {
@@ -100,6 +107,10 @@ func want(p netplan.Plan, c Config, last *wanted) (wanted, error) {
 	case p.Gateway.IsValid():
 		errs = append(errs, fmt.Errorf("the gateway %s is not an IPv4 address", p.Gateway))
 	}
+	if err := refuseMesh(p.Mesh); err != nil {
+		errs = append(errs, err)
+		p.Mesh, p.Networks = netplan.Mesh{}, nil
+	}
 	if err := w.join(p, last); err != nil {
 		errs = append(errs, err)
 	}
@@ -127,13 +138,15 @@ func (w wanted) publish(p netplan.Published, last *wanted) error {
 	if at.IsValid() && at.IsUnspecified() {
 		at = netip.Addr{}
 	}
-	key := port{protocol: protocol, at: at, number: p.Port}
+	key := port{protocol: protocol, at: at, number: p.Port, sticky: p.Sticky}
+	other := key
+	other.sticky = !key.sticky
 	switch {
 	case p.Port == 0:
 		return fmt.Errorf("published port 0/%s: a port is between 1 and 65535", p.Protocol)
 	case at.IsValid() && !at.Is4():
 		return fmt.Errorf("published port %s: the host's address is not an IPv4 address", key)
-	case w.ports[key] != nil:
+	case w.ports[key] != nil || w.ports[other] != nil:
 		return fmt.Errorf("published port %s: the plan has it twice", key)
 	case !w.gateway.IsValid():
 		return fmt.Errorf("published port %s: the plan names no gateway", key)
