@@ -65,20 +65,10 @@ func play(s *script.Script, seed uint64, trace io.Writer) (*report, error) {
 		return nil, fmt.Errorf("%s: %w", s.File, err)
 	}
 	outcome := script.Play(s, stage)
-	r := &report{
-		Name: s.Name, File: s.File, World: "model", Seed: seed, Verdict: passed, Virtual: outcome.Virtual.Seconds(),
-		Events: stage.World.Steps(), Trace: stage.World.Trace().Sum(), Violations: []violation{}, Probes: stage.Probes(),
-		Line: outcome.Line, Command: outcome.Text,
-	}
+	r := newReport(seeded{s, seed}, worldModel, outcome, stage.Probes())
+	r.Events, r.Trace = stage.World.Steps(), stage.World.Trace().Sum()
 	if err := stage.World.Trace().Err(); err != nil {
 		return nil, fmt.Errorf("the trace cannot be written: %w", err)
-	}
-	for _, v := range outcome.Violations {
-		r.Verdict = violated
-		r.Violations = append(r.Violations, violation{v.At.Seconds(), v.Sentence, v.Text})
-	}
-	for _, o := range outcome.Sometimes {
-		r.Sometimes = append(r.Sometimes, sometime{o.Line, o.Text, o.Reached})
 	}
 	if r.Verdict == violated {
 		r.tail, r.hosts = last.lines(), map[string]string{}
@@ -88,6 +78,22 @@ func play(s *script.Script, seed uint64, trace io.Writer) (*report, error) {
 	}
 	r.Wall = time.Since(began).Seconds()
 	return r, nil
+}
+
+// newReport is what a run came to, in any world.
+func newReport(s seeded, world string, outcome *script.Outcome, probes map[string]uint64) *report {
+	r := &report{
+		Name: s.script.Name, File: s.script.File, World: world, Seed: s.seed, Verdict: passed, Virtual: outcome.Virtual.Seconds(),
+		Violations: []violation{}, Probes: probes, Line: outcome.Line, Command: outcome.Text,
+	}
+	for _, v := range outcome.Violations {
+		r.Verdict = violated
+		r.Violations = append(r.Violations, violation{v.At.Seconds(), v.Sentence, v.Text})
+	}
+	for _, o := range outcome.Sometimes {
+		r.Sometimes = append(r.Sometimes, sometime{o.Line, o.Text, o.Reached})
+	}
+	return r
 }
 
 // tailBytes is how much of the end of a trace is kept for the report.

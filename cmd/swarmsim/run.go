@@ -16,6 +16,12 @@ import (
 	"github.com/swarmd/swarmd/sim/script"
 )
 
+// The worlds that scenarios are played in.
+const (
+	worldModel = "model"
+	worldReal  = "real"
+)
+
 type runFlags struct {
 	world   string
 	seed    uint64
@@ -25,6 +31,8 @@ type runFlags struct {
 	json    bool
 	verbose bool
 	jobs    int
+	swarmd  string // of world real
+	keep    bool
 }
 
 func newRun(c console) *cobra.Command {
@@ -36,6 +44,7 @@ func newRun(c console) *cobra.Command {
 			"A FILE is a scenario, as scenarios/README.md tells, or a folder of them (*.txt).",
 		Example: "  swarmsim run scenarios/leader-loss.txt\n" +
 			"  swarmsim run --seeds 1..1000 scenarios\n" +
+			"  sudo swarmsim run --world real scenarios/leader-loss.txt\n" +
 			"  swarmsim run --seed 17 --trace /tmp/17.trace scenarios/drain.txt && swarmsim show /tmp/17.trace",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -54,19 +63,21 @@ func newRun(c console) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.world, "world", "model", "world to play in: model")
+	flags.StringVar(&f.world, "world", worldModel, "world to play in: model, simulated in one thread, or real, on hosts of this machine")
 	flags.Uint64Var(&f.seed, "seed", 1, "what everything random is drawn from, rather than the seed of the scenario's swarm line")
 	flags.Var(&f.seeds, "seeds", "play each scenario with every seed from A to B")
 	flags.StringVar(&f.trace, "trace", "", "write the trace to this file (one scenario, one seed)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object a run")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "print a line for every run, and what is known of rare things: those that happened, and those that never did")
-	flags.IntVarP(&f.jobs, "jobs", "j", runtime.GOMAXPROCS(0), "runs at the same time")
+	flags.IntVarP(&f.jobs, "jobs", "j", runtime.GOMAXPROCS(0), "runs at the same time (world real: always one)")
+	flags.StringVar(&f.swarmd, "swarmd", "", "world real: the daemon's file (default: beside swarmsim, or on PATH)")
+	flags.BoolVar(&f.keep, "keep", false, "world real: leave the hosts as they are when the story is over, for swarmsim lab")
 	return cmd
 }
 
 func runAll(ctx context.Context, c console, f *runFlags, args []string) error {
-	if f.world != "model" {
-		return fmt.Errorf("there is no world %q; there is: model", f.world)
+	if f.world != worldModel && f.world != worldReal {
+		return fmt.Errorf("there is no world %q; there are: %s, %s", f.world, worldModel, worldReal)
 	}
 	if f.jobs < 1 {
 		return fmt.Errorf("--jobs is %d; at least 1 run goes on at a time", f.jobs)
@@ -78,8 +89,15 @@ func runAll(ctx context.Context, c console, f *runFlags, args []string) error {
 	if f.trace != "" && (len(scripts) != 1 || f.seeds.first != f.seeds.last) {
 		return errors.New("--trace is for one scenario and one seed; add --seed N")
 	}
+	runs := playAll(ctx, f, scripts)
+	if f.world == worldReal {
+		if err := checkRealRuns(f, scripts); err != nil {
+			return err
+		}
+		runs = playAllReal(ctx, c, f, scripts)
+	}
 	total := newSummary(c, f, len(scripts))
-	for r := range playAll(ctx, f, scripts) {
+	for r := range runs {
 		if r.err != nil {
 			return r.err
 		}

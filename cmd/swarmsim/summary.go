@@ -120,6 +120,10 @@ func (s *summary) failure(r *report) {
 	for _, line := range shown[max(0, len(shown)-tailLines):] {
 		s.print("    %.200s\n", line)
 	}
+	if r.World == worldReal {
+		s.print("  once more:  swarmsim run --world real --keep --seed %d %s\n\n", r.Seed, r.File)
+		return
+	}
 	s.print("  once more:  swarmsim run --seed %d --trace trace.txt %s && swarmsim show trace.txt\n\n", r.Seed, r.File)
 }
 
@@ -135,7 +139,11 @@ func (s *summary) flushName() {
 			word = "FAILED"
 			played += fmt.Sprintf(", %d failed", s.badOf)
 		}
-		s.print("%s  %-40s %s, %s simulated, %.0f times real time\n", word, s.name, played, seconds(s.virtualOf), s.virtualOf/max(s.wallOf, 1e-9))
+		if s.f.world == worldReal {
+			s.print("%s  %-40s %s, %s, and %s with the hosts made and removed\n", word, s.name, played, seconds(s.virtualOf), seconds(s.wallOf))
+		} else {
+			s.print("%s  %-40s %s, %s simulated, %.0f times real time\n", word, s.name, played, seconds(s.virtualOf), s.virtualOf/max(s.wallOf, 1e-9))
+		}
 	}
 	s.name, s.ofName, s.badOf, s.wallOf, s.virtualOf, s.others = "", 0, 0, 0, 0, nil
 }
@@ -171,7 +179,9 @@ func (s *summary) end() error {
 			s.print("never in %s: %s\n", runs(o.runs), key)
 		}
 	}
-	if !s.f.json {
+	if !s.f.json && s.f.world == worldReal {
+		s.print("%s, %d failed; %s in the real world\n", runs(s.runs), s.failed, seconds(s.virtual))
+	} else if !s.f.json {
 		unreached := check.Unreached(s.probes)
 		wall := time.Since(s.began).Seconds()
 		s.print("%s, %d failed; %s simulated in %s, %d events; %d of %d known probes reached\n",

@@ -29,7 +29,7 @@ type Image struct {
 // tools are those of busybox's that an image has.
 func tools() []string {
 	return []string{
-		"sh", "cat", "echo", "env", "hostname", "httpd", "id", "kill", "ls", "mkdir", "nc", "nslookup", "ping", "ps", "rm", "sleep", "test", "touch",
+		"sh", "cat", "echo", "env", "hostname", "httpd", "id", "kill", "ls", "mkdir", "nc", "nslookup", "od", "ping", "ps", "rm", "sleep", "test", "touch",
 		"true", "false", "wget",
 	}
 }

@@ -21,6 +21,7 @@ func (p *parsing) check(r *reader) (action, error) {
 			converged = true
 		case "linearizable":
 			linearizable = true
+			p.need("check linearizable", 0)
 		case "within":
 			r.at++
 			d, err := r.duration()
@@ -36,7 +37,7 @@ func (p *parsing) check(r *reader) (action, error) {
 	}
 	return func(p *player) error {
 		if converged {
-			if err := p.stage.Rest(patience.draw(p.draws), nil); err != nil {
+			if err := p.stage.Rest(p.duration(patience), nil); err != nil {
 				return errors.New(err.Error() + p.why())
 			}
 		}
@@ -82,7 +83,7 @@ func (p *parsing) settle(r *reader) (action, error) {
 			names = hosts
 		}
 		p.suspended = map[string]bool{}
-		if err := p.stage.Settle(patience.draw(p.draws), names); err != nil {
+		if err := p.stage.Settle(p.duration(patience), names); err != nil {
 			return errors.New(err.Error() + p.why())
 		}
 		return nil

@@ -106,6 +106,9 @@ func (p *parsing) ask(r *reader, host target, fails string) (deed, error) {
 		if f, ok := request.(CreateService); ok {
 			p.makes(f.Spec.Name)
 		}
+		if image := imageOf(request); image != "" && !slices.Contains(p.script.Images, image) {
+			p.script.Images = append(p.script.Images, image)
+		}
 	}
 	return func(p *player, done func(error)) {
 		p.askAll(requests, host, func(err error) {
@@ -124,6 +127,28 @@ func (p *parsing) ask(r *reader, host target, fails string) (deed, error) {
 			done(err)
 		})
 	}, nil
+}
+
+// imageOf is the image that a request asks for, "" if none.
+func imageOf(r Request) string {
+	var spec swarm.ServiceSpec
+	switch r := r.(type) {
+	case CreateService:
+		spec = r.Spec
+	case ChangeService:
+		// What it makes of a service that is hardly one.
+		spec = swarm.ServiceSpec{Mode: swarm.ServiceMode{Replicated: &swarm.ReplicatedService{}}}
+		spec.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{}
+		if r.Change(&spec) != nil {
+			return ""
+		}
+	default:
+		return ""
+	}
+	if spec.TaskTemplate.ContainerSpec == nil {
+		return ""
+	}
+	return spec.TaskTemplate.ContainerSpec.Image
 }
 
 // askAll asks one thing after another, up to the first that is refused.

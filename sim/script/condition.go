@@ -96,6 +96,7 @@ func (r *reader) term() (condition, error) {
 			return l == "", l + " leads"
 		}}, nil
 	case "quiet":
+		r.p.need(word, 0)
 		return condition{volatile: true, holds: func(p *player) (bool, string) { return p.stage.Quiet(), "something is under way" }}, nil
 	case "node":
 		return r.node()

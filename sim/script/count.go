@@ -141,6 +141,7 @@ func (r *reader) probe() (string, error) {
 
 // counters reads a condition about something that is counted since the start.
 func (r *reader) counters(word string) (condition, error) {
+	r.p.need(word, 0)
 	argument, err := "", error(nil)
 	switch word {
 	case "starts":

@@ -147,7 +147,7 @@ func (p *parsing) disk(r *reader) (deed, error) {
 		return nil, r.want("slow and a duration, stuck, or ok")
 	}
 	return each(t, func(p *player, h string) error {
-		d := slow.draw(p.draws)
+		d := p.duration(slow)
 		return p.fault(SetDisk{h, d, word == "stuck"}, "disk", h, word, d.String())
 	}), nil
 }
@@ -186,7 +186,7 @@ func (p *parsing) loseRuntime(r *reader) (deed, error) {
 		away, err = r.duration()
 	}
 	return each(t, func(p *player, h string) error {
-		d := away.draw(p.draws)
+		d := p.duration(away)
 		return p.fault(LoseRuntime{h, d}, "lose-runtime", h, d.String())
 	}), err
 }

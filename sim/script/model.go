@@ -75,6 +75,9 @@ func (m *Model) At(at time.Duration, do func()) { m.World.At(at, do) }
 // Stream returns the stream of draws of a name.
 func (m *Model) Stream(name string) *sim.Stream { return m.World.Stream(name) }
 
+// SpanMost says that time costs nothing.
+func (m *Model) SpanMost() time.Duration { return 0 }
+
 // Hosts are all hosts.
 func (m *Model) Hosts() []Host {
 	hosts := make([]Host, 0, len(m.World.Hosts))

@@ -82,7 +82,7 @@ func (p *parsing) moment(verb string, r *reader) (action, error) {
 		}
 		do, err := p.after(r)
 		return func(p *player) error {
-			at := d.draw(p.draws)
+			at := p.duration(d)
 			if verb == "after" {
 				at += p.stage.Now()
 			}
@@ -107,7 +107,7 @@ func (p *parsing) moment(verb string, r *reader) (action, error) {
 	return func(p *player) error {
 		w := &standing{verb: verb, line: p.current.line, text: p.current.text, c: c}
 		from := p.current
-		w.fire = func(p *player) { p.plan(p.stage.Now()+delay.draw(p.draws), from, do) }
+		w.fire = func(p *player) { p.plan(p.stage.Now()+p.duration(delay), from, do) }
 		w.reached = verb == "whenever" && w.now(p)
 		p.standing = append(p.standing, w)
 		w.look(p)
@@ -135,11 +135,11 @@ func (p *parsing) every(when, r *reader) (action, error) {
 	return func(p *player) error {
 		until, from := time.Duration(-1), p.current
 		if during.hi >= 0 {
-			until = p.stage.Now() + during.draw(p.draws)
+			until = p.stage.Now() + p.duration(during)
 		}
 		var again func()
 		again = func() {
-			p.stage.At(p.stage.Now()+d.draw(p.draws), func() {
+			p.stage.At(p.stage.Now()+p.duration(d), func() {
 				if until < 0 || p.stage.Now() <= until {
 					p.run(from, do)
 					again()

@@ -72,6 +72,14 @@ func Play(s *Script, stage Stage) *Outcome {
 	return o
 }
 
+// duration draws a duration: where time is dear, not a long one.
+func (p *player) duration(s span) time.Duration {
+	if most := p.stage.SpanMost(); most > 0 {
+		s.hi = max(s.lo, min(s.hi, most))
+	}
+	return s.draw(p.draws)
+}
+
 // broken says that a line of the scenario does not hold.
 func (p *player) broken(line int, text string, err error) {
 	p.stage.Violate("the scenario holds", "line %d: %s: %v", line, text, err)
@@ -98,8 +106,9 @@ func (p *player) look() {
 // advance lets time pass.
 func (p *parsing) advance(r *reader) (action, error) {
 	d, err := r.duration()
+	p.need("advance", d.lo)
 	return func(p *player) error {
-		p.stage.Run(p.stage.Now() + d.draw(p.draws))
+		p.stage.Run(p.stage.Now() + p.duration(d))
 		return nil
 	}, err
 }
@@ -107,9 +116,10 @@ func (p *parsing) advance(r *reader) (action, error) {
 // idle lets time pass in which the swarm may write nothing to its log.
 func (p *parsing) idle(r *reader) (action, error) {
 	d, err := r.duration()
+	p.need("idle", d.lo)
 	return func(p *player) error {
 		before := p.stage.View().Writes
-		p.stage.Run(p.stage.Now() + d.draw(p.draws))
+		p.stage.Run(p.stage.Now() + p.duration(d))
 		if n := p.stage.View().Writes - before; n > 0 {
 			return fmt.Errorf("entries that the swarm wrote to its log: %d", n)
 		}
@@ -124,7 +134,7 @@ func (p *parsing) await(r *reader) (action, error) {
 		return nil, err
 	}
 	c, err := r.condition()
-	return func(p *player) error { return p.until(c, d.draw(p.draws)) }, err
+	return func(p *player) error { return p.until(c, p.duration(d)) }, err
 }
 
 func (p *player) until(c condition, patience time.Duration) error {

@@ -160,6 +160,7 @@ func (r *reader) flags(known []flag) error {
 			return r.want("one of %s", strings.Join(names, ", "))
 		}
 		f := known[i]
+		r.p.need(r.p.verb+" --"+name, 0)
 		if f.on != nil {
 			if given {
 				return r.want("--%s without a value", name)

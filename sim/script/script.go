@@ -22,6 +22,8 @@ type Script struct {
 	Name     string // the file's, without folder and ending
 	Sentence string // what it shows
 	Config   sim.Config
+	Images   []string // that services are asked to run
+	Needs    []Need   // of the world that it is played in, by line
 	steps    []step
 }
 
@@ -52,7 +54,8 @@ type parsing struct {
 	creates     []string        // the same, in its order
 	clientsMake bool            // and clients create more
 	mentions    []mention       // services that it speaks of
-	line        int             // that is read
+	line        int             // that is being read
+	verb        string          // of the command that is being read
 }
 
 // Read reads the scenario in a file.
@@ -171,6 +174,7 @@ func (p *parsing) timed(r *reader) (action, error) {
 // the swarm's own.
 func (p *parsing) instant(r *reader) (deed, error) {
 	verb := r.next()
+	p.begin(verb)
 	switch verb {
 	case "crash", "kill", "poweroff", "start", "restart", "pause", "resume", "suspend", "wakeup":
 		return p.process(verb, r)
@@ -217,6 +221,12 @@ func (p *parsing) instant(r *reader) (deed, error) {
 		return nil, r.want("a command: perhaps %s", near)
 	}
 	return nil, r.want("a command: %s", commands)
+}
+
+// begin notes which command is being read.
+func (p *parsing) begin(verb string) {
+	p.verb = verb
+	p.need(verb, 0)
 }
 
 // commands are all there are, for those who mistype one.

@@ -29,7 +29,7 @@ func (p *parsing) shape(r *reader) (bool, error) {
 	if p.begun {
 		return true, r.want("what the swarm is made of to stand before everything that happens")
 	}
-	r.next()
+	p.begin(r.next())
 	if err := read(r); err != nil {
 		return true, err
 	}

@@ -27,6 +27,10 @@ type Stage interface {
 	// own makes one up, and says so.
 	Stream(name string) *sim.Stream
 
+	// SpanMost is the most that a duration which is drawn from a range is, if its
+	// least is not more; 0 says that a minute costs nothing, and there is no limit.
+	SpanMost() time.Duration
+
 	// Hosts are all hosts, as they are.
 	Hosts() []Host
 	// Leader is the host that leads and can commit, "" if there is none.

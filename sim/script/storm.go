@@ -70,7 +70,7 @@ func (p *parsing) storm(r *reader) (deed, error) {
 
 // begin plans the faults of each kind, drawn from a stream of its own.
 func (s *storm) begin(p *player) {
-	until := p.stage.Now() + s.during.draw(p.draws)
+	until := p.stage.Now() + p.duration(s.during)
 	for _, k := range s.kinds {
 		draws := p.stage.Stream(s.name + "/" + k.name)
 		mean := time.Duration(float64(time.Second) / k.rate)
@@ -261,7 +261,7 @@ func (p *parsing) clients(r *reader) (deed, error) {
 	})
 	return func(p *player, done func(error)) {
 		c := c
-		c.Until = p.stage.Now() + during.draw(p.draws)
+		c.Until = p.stage.Now() + p.duration(during)
 		done(p.stage.StartClients(c))
 	}, err
 }
