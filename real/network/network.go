@@ -79,6 +79,7 @@ func Start(config Config) (*Network, error) {
 	if err := probe(); err != nil {
 		return nil, err
 	}
+	probeWishes(config.Logger)
 	h, err := openHost()
 	if err != nil {
 		return nil, err
@@ -190,6 +191,9 @@ func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	w, bad := want(p, n.config, n.last)
+	if first := n.last == nil; first && w.gateway.IsValid() {
+		n.kernel.warnOfFirewall()
+	}
 	n.last = &w
 	failed, err := n.kernel.converge(w)
 	answer := engine.NetworkApplied{Generation: p.Generation, Failed: failed, Err: errors.Join(bad, err)}
