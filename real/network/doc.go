@@ -49,8 +49,9 @@
 // longer pass through iptables.
 //
 // [Network.Close] leaves the kernel as it is. [Network.Remove] and [Remove]
-// leave nothing. Before the first plan nothing is changed; a plan without a
-// gateway is one without a network.
+// leave nothing. Before the first plan nothing is changed, but for the name servers
+// of tasks, which are opened as the last plan had them; a plan without a gateway is
+// one without a network.
 //
 // # Not guaranteed
 //
@@ -66,7 +67,7 @@
 //   - A packet under way while a map shrinks may count the first backend twice.
 //   - A node with several addresses that connects by one that the plan does not
 //     name to a port of another node, whose task it runs itself, gets no answer.
-//   - Names are answered as long as the process runs.
+//   - Names are answered as long as the process runs, and again from its start.
 //
 // Threads that have entered another namespace end with the work they did there;
 // no goroutine is ever run on them afterwards.

@@ -253,6 +253,10 @@ func (k *kernel) remove() error {
 	_, ended := k.names.server.Update(nameserver.Update{All: true})
 	s, err := k.strays(nil)
 	errs := []error{ended, err, k.table.remove(), k.removeStrays(s), k.removeOverlays(wanted{}), k.removeMesh(wanted{}), k.removeBridge()}
+	errs = append(errs, k.config.keep(netplan.Plan{}))
+	if err := os.Remove(k.config.planPath() + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("cannot remove the last plan: %w", err))
+	}
 	if err := os.Remove(k.config.NetnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("cannot remove the directory of network namespaces: %w", err))
 	}

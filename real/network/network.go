@@ -91,6 +91,9 @@ func Start(config Config) (*Network, error) {
 		host:   h,
 		kernel: newKernel(config, h),
 	}
+	if err := n.kernel.revive(); err != nil {
+		config.Logger.Warn("the name servers of tasks wait for the first plan", "err", err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.work.Go(func() { n.run(ctx) })
@@ -180,6 +183,7 @@ func (n *Network) run(ctx context.Context) {
 			n.queue.Unlock()
 			if p != nil {
 				n.config.Post(n.apply(*p))
+				n.write(*p)
 			}
 		case <-sweep.C:
 			n.sweep()
@@ -204,6 +208,18 @@ func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
 		n.log.Error("a task's network could not be made", "task", task, "err", failed[task])
 	}
 	return answer
+}
+
+// write keeps a plan for the next process, once it has been answered.
+func (n *Network) write(p netplan.Plan) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last == nil {
+		return // everything has been removed meanwhile
+	}
+	if err := n.config.keep(p); err != nil {
+		n.log.Warn("the name servers of tasks will not be there as soon as the daemon is, when it restarts", "err", err)
+	}
 }
 
 // sweep compares the kernel with the last plan and repairs what differs.

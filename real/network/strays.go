@@ -25,7 +25,7 @@ func (k *kernel) strays(wanted map[state.TaskID]endpoint) (strays, error) {
 		return s, err
 	}
 	for _, name := range all {
-		if _, is := wanted[state.TaskID(name)]; !is && name != overlaysName {
+		if _, is := wanted[state.TaskID(name)]; !is && name != overlaysName && !strings.HasPrefix(name, planName) {
 			s.files = append(s.files, name)
 		}
 	}
