@@ -354,8 +354,6 @@ func served(spec *swarm.ServiceSpec) *Failed {
 	}
 	for _, n := range task.Networks {
 		switch {
-		case n.Target != networkHost && n.Target != networkBridge:
-			return unserved("services on networks", "leave the networks out")
 		case n.Target == networkHost || n.Target == networkBridge:
 			return unserved("services on network "+strconv.Quote(n.Target), "leave the networks out")
 		case len(n.DriverOpts) > 0:
