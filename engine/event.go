@@ -40,6 +40,9 @@ type Started struct {
 	// Description is the node as it sees itself.
 	Description swarm.NodeDescription
 	Offset      time.Duration // see ClockAdjusted
+	// Mesh says that the node's network carries published ports to tasks of other
+	// nodes. Without it they lead to its own tasks alone.
+	Mesh bool
 }
 
 // Woken says that the time that the node asked for has come.

@@ -20,6 +20,7 @@ type Node struct {
 	description swarm.NodeDescription
 	mint        *entropy.Source
 	offset      time.Duration // wall time less monotonic time
+	mesh        bool          // the node's network can carry the mesh
 
 	store    *state.Store
 	known    state.NodeID   // the leader as far as known, "" when not
@@ -170,6 +171,7 @@ func (n *Node) start(now time.Time, e Started) {
 	n.identity = e.Identity
 	n.description = e.Description
 	n.offset = e.Offset
+	n.mesh = e.Mesh
 	n.mint = entropy.New(e.Seed)
 	n.store = state.NewStore()
 	n.managers = e.Managers

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"reflect"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/agent"
@@ -26,7 +27,16 @@ type worker struct {
 	beat     time.Duration // how often the leader wants to hear
 	nextBeat time.Time
 	dueWake  time.Time
+
+	tables  netplan.Tables
+	plans   netplan.Plan // the last one, without its generation
+	planned []planned    // plans that have not been applied yet, in order
+	applied uint64       // the newest assignment that the network follows
+	told    bool         // that something is to lead somewhere no more: the leader may wait
 }
+
+// A planned plan is one that the network has been asked for.
+type planned struct{ generation, sequence uint64 }
 
 // How long a worker waits.
 const (
@@ -56,7 +66,7 @@ func (w *worker) begin(n *Node, now time.Time) {
 func (w *worker) dismiss(now time.Time) {
 	w.outbox, w.inbox = nil, nil
 	w.session, w.sequence, w.nextBeat, w.unknown = 0, 0, time.Time{}, time.Time{}
-	w.term = 0
+	w.term, w.tables = 0, netplan.Tables{}
 	w.agent.Assign(wire.Assign{Full: true}, now)
 }
 
@@ -73,6 +83,7 @@ func (w *worker) follow(n *Node, now time.Time) {
 	w.agent.Identify(n.identity.Node)
 	w.session = n.mint.Uint64N(1<<63) + 1
 	w.sequence, w.reports = 0, 0
+	w.applied, w.planned = 0, nil
 	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), Description: n.description}
 	if n.identity.Manager {
 		hello.ManagerAddr = n.identity.Addr
@@ -89,7 +100,7 @@ func (w *worker) take(n *Node, now time.Time, m wire.Message, out *Step) {
 		w.assigned(n, now, m, out)
 	case wire.Bye:
 		w.parted(n, now, m, out)
-	case wire.Hello, wire.Heartbeat, wire.Report, wire.Quit: // for leaders
+	case wire.Hello, wire.Heartbeat, wire.Report, wire.Applied, wire.Quit: // for leaders
 	default:
 		invariant.Violated("unknown message %T", m)
 	}
@@ -163,6 +174,7 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign, out *Step) {
 	}
 	w.sequence, w.term, w.unknown = m.Sequence, m.Term, time.Time{}
 	w.agent.Assign(m, now)
+	w.tell(n, m)
 	n.reach(m.Managers, out)
 	n.play(m.Manager, out)
 	n.settled(out)
@@ -184,8 +196,13 @@ func (w *worker) tick(n *Node, now time.Time, out *Step) {
 		out.do(effectOf(order))
 	}
 	if o.NetworkChanged {
-		out.do(ApplyNetwork{plan(o.Generation, o.Endpoints)})
+		w.planned = append(w.planned, planned{o.Generation, w.sequence})
+		p := w.plan(n, o.Generation, o.Endpoints)
+		out.do(ApplyNetwork{p})
+		p.Generation = 0
+		w.plans = p
 	}
+	w.follows()
 	if n.known == "" {
 		if !w.nextBeat.IsZero() && !now.Before(w.nextBeat) {
 			w.nextBeat = time.Time{}
@@ -218,7 +235,7 @@ func (w *worker) heartbeat(n *Node, now time.Time) {
 		w.follow(n, now)
 		return
 	}
-	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence, Reports: w.reports, Index: n.store.Index()})
+	w.outbox = append(w.outbox, wire.Heartbeat{Session: w.session, Sequence: w.sequence, Reports: w.reports, Index: n.store.Index(), Applied: w.applied})
 	w.nextBeat = now.Add(w.beat)
 }
 
@@ -309,11 +326,49 @@ func effectOf(order agent.Order) Effect {
 	}
 }
 
+// tell takes in news of the networks. The node's network is planned anew if that
+// makes it another.
+func (w *worker) tell(n *Node, m wire.Assign) {
+	if !m.Full && m.Tables.Empty() {
+		return
+	}
+	w.tables.Update(m.Tables, m.Full)
+	w.told = w.told || m.Tables.Leaving()
+	if next := w.plan(n, 0, w.agent.Endpoints()); !reflect.DeepEqual(next, w.plans) {
+		w.agent.Replan()
+	}
+}
+
+// follows tells the leader, at once, when the network follows what it has told: tasks
+// may be waiting for that to stop.
+func (w *worker) follows() {
+	before := w.applied
+	generation, all := w.agent.Applied()
+	for len(w.planned) > 0 && w.planned[0].generation <= generation {
+		w.applied = max(w.applied, w.planned[0].sequence)
+		w.planned = w.planned[1:]
+	}
+	if all {
+		w.applied = w.sequence
+	}
+	if w.applied > before && w.session != 0 && w.told {
+		w.told = false
+		w.outbox = append(w.outbox, wire.Applied{Session: w.session, Sequence: w.applied})
+	}
+}
+
 // plan is the network that a node's endpoints call for.
-func plan(generation uint64, endpoints []agent.Endpoint) netplan.Plan {
-	in := netplan.Input{Generation: generation, Gateway: Gateway()}
+func (w *worker) plan(n *Node, generation uint64, endpoints []agent.Endpoint) netplan.Plan {
+	underlay, _ := netip.ParseAddr(host(n.identity.Addr))
+	in := netplan.Input{
+		Generation: generation, Gateway: Gateway(),
+		Self: n.identity.Node, Underlay: underlay, Mesh: n.mesh, Tables: &w.tables,
+	}
 	for _, e := range endpoints {
-		in.Endpoints = append(in.Endpoints, netplan.Task{Task: e.Task, Address: e.Address, Serving: e.Serving, Ports: e.Ports})
+		in.Endpoints = append(in.Endpoints, netplan.Task{
+			Task: e.Task, Address: e.Address, Serving: e.Serving, Ports: e.Ports,
+			Attachments: e.Attachments, Mesh: e.Mesh, DNS: e.DNS,
+		})
 	}
 	return netplan.Make(in)
 }

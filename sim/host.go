@@ -120,6 +120,7 @@ func (h *Host) Start() {
 		Seed:        seedOf(newStream(h.w.seed, fmt.Sprintf("engine/%s/%d", h.Name, h.life))),
 		Description: h.description(),
 		Offset:      h.clock.offset,
+		Mesh:        h.w.mesh,
 	})
 	if h.replica != nil && !h.locked {
 		h.replica.restart()

@@ -301,6 +301,18 @@ func (t *Trace) message(message wire.Message) {
 		}
 		t.number(uint64(len(m.Keep)))
 		t.number(uint64(len(m.Gone)))
+		if !m.Tables.Empty() {
+			t.number(uint64(len(m.Tables.Peers)))
+			t.number(uint64(len(m.Tables.Services)))
+			for _, e := range m.Tables.Endpoints {
+				t.word(string(e.Task))
+				t.number(uint64(e.Phase))
+			}
+		}
+	case wire.Applied:
+		t.word("applied")
+		t.number(m.Session)
+		t.number(m.Sequence)
 	case wire.Quit:
 		t.word("quit")
 		t.number(m.Session)

@@ -74,12 +74,12 @@ func (a *Agent) Drain(wall state.Wall) Output {
 		out.Statuses = append(out.Statuses, wire.Status{Task: t.id, Status: t.status})
 	}
 	a.changed = nil
-	if a.found && a.network.dirty {
+	if a.found && a.network.dirty && !a.network.held {
 		a.network.dirty = false
 		a.network.generation++
 		out.NetworkChanged = true
 		out.Generation = a.network.generation
-		out.Endpoints = a.endpoints()
+		out.Endpoints = a.Endpoints()
 	}
 	out.Wake = a.deadlines.next(a.tasks)
 	if at := a.network.retryAt; !at.IsZero() && (out.Wake.IsZero() || at.Before(out.Wake)) {
@@ -121,7 +121,7 @@ func (a *Agent) Reconnect(time.Time) {
 // Assign takes in what the leader wants. It supersedes what was wanted before.
 func (a *Agent) Assign(m wire.Assign, _ time.Time) {
 	if m.Full {
-		a.full = true
+		a.full, a.network.held = true, false
 		a.dismissOthers(m)
 	}
 	for _, id := range m.Gone {
@@ -178,7 +178,9 @@ func (a *Agent) assign(x wire.Assignment) {
 		t.health.passed = false // it was found running, but had not been healthy yet
 	}
 	t.duty = dutyAssigned
-	t.task = x.Task
+	if t.task == nil || t.task.Desired <= state.TaskComplete || x.Task.Desired > state.TaskComplete {
+		t.task = x.Task // who is to stop stays so: another leader may wait for others first
+	}
 	if x.Template != nil {
 		t.template = x.Template
 	}

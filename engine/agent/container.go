@@ -1,11 +1,10 @@
 package agent
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -30,6 +29,10 @@ type plan struct {
 	Signal string                  `json:",omitempty"`
 	Grace  time.Duration           // nanoseconds
 	Health *container.HealthConfig `json:",omitempty"` // the service's
+	// Attachments are the task's places on overlays, Mesh its address in the mesh.
+	Attachments []state.Attachment `json:",omitempty"`
+	Mesh        netip.Addr         `json:",omitzero"`
+	DNS         []netip.Addr       `json:",omitempty"` // name servers, instead of the node's
 }
 
 // planOf makes the plan of a task, choosing the host ports that it leaves open.
@@ -40,6 +43,10 @@ func (a *Agent) planOf(t *task) (plan, error) {
 		Signal: spec.StopSignal,
 		Grace:  stopGrace,
 		Health: spec.Healthcheck,
+		Mesh:   t.task.Mesh,
+	}
+	if p.Attachments = t.task.Attachments(t.template); len(p.Attachments) > 0 && spec.DNSConfig != nil {
+		p.DNS = spec.DNSConfig.Nameservers
 	}
 	if spec.StopGracePeriod != nil {
 		p.Grace = *spec.StopGracePeriod
@@ -58,13 +65,6 @@ func (a *Agent) planOf(t *task) (plan, error) {
 	return p, nil
 }
 
-// containerID is the ID of a task's container: the same on every try, so that
-// creating it twice makes one.
-func containerID(id state.TaskID) string {
-	sum := sha256.Sum256([]byte("swarmd container of task " + id))
-	return hex.EncodeToString(sum[:])
-}
-
 // container describes the container of a task that has joined the network. It
 // fails when a template in the spec does.
 func (a *Agent) container(t *task) (Container, error) {
@@ -74,7 +74,7 @@ func (a *Agent) container(t *task) (Container, error) {
 	}
 	c := Container{
 		Task:      t.id,
-		ID:        containerID(t.id),
+		ID:        state.ContainerID(t.id),
 		Name:      taskName(t.task, t.template),
 		Spec:      spec,
 		LogDriver: t.template.Spec.LogDriver,

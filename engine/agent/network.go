@@ -31,6 +31,9 @@ type network struct {
 	generation uint64 // of the newest plan
 	applied    uint64 // the newest that is known to be made
 	dirty      bool   // another plan is called for
+	// held says that tasks were found that are on networks, of which nothing is known
+	// yet: until a leader tells, the network stays as it is.
+	held bool
 
 	failures int // of plans, one after another
 	retryAt  time.Time
@@ -172,7 +175,7 @@ func (a *Agent) serve(t *task, serving bool) bool {
 		return false
 	}
 	t.serving = serving
-	if len(t.plan.Ports) == 0 {
+	if len(t.plan.Ports)+len(t.plan.Attachments) == 0 {
 		return false
 	}
 	generation := a.network.upcoming()
@@ -183,12 +186,26 @@ func (a *Agent) serve(t *task, serving bool) bool {
 	return true
 }
 
-// endpoints lists the places in the network that are wanted now.
-func (a *Agent) endpoints() []Endpoint {
+// Replan calls for another plan: what it is made from beside the endpoints has
+// changed.
+func (a *Agent) Replan() { a.network.dirty = true }
+
+// Applied is the newest generation that is known to be made, and whether it is all
+// that is called for.
+func (a *Agent) Applied() (generation uint64, all bool) {
+	n := &a.network
+	return n.applied, n.applied == n.generation && !n.dirty
+}
+
+// Endpoints lists the places in the network that are wanted now, by task.
+func (a *Agent) Endpoints() []Endpoint {
 	n := &a.network
 	list := make([]Endpoint, 0, len(n.endpoints))
 	for _, t := range n.endpoints {
-		list = append(list, Endpoint{Task: t.id, Address: t.address, Serving: t.serving, Ports: t.plan.Ports})
+		list = append(list, Endpoint{
+			Task: t.id, Address: t.address, Serving: t.serving, Ports: t.plan.Ports,
+			Attachments: t.plan.Attachments, Mesh: t.plan.Mesh, DNS: t.plan.DNS,
+		})
 	}
 	return list
 }

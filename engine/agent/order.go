@@ -103,4 +103,8 @@ type Endpoint struct {
 	Address netip.Addr
 	Serving bool
 	Ports   []swarm.PortConfig // as the template has them allocated
+	// Attachments are its places on overlays, Mesh its address in the mesh.
+	Attachments []state.Attachment
+	Mesh        netip.Addr
+	DNS         []netip.Addr // name servers, instead of the node's
 }

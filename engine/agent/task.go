@@ -118,9 +118,9 @@ func (a *Agent) set(t *task, to state.TaskState, message, err string) {
 	t.status = state.TaskStatus{State: to, Message: message, Err: err, PID: t.pid}
 	switch t.box {
 	case boxMade, boxRuns:
-		t.status.Container = containerID(t.id)
+		t.status.Container = state.ContainerID(t.id)
 	case boxEnded:
-		t.status.Container = containerID(t.id)
+		t.status.Container = state.ContainerID(t.id)
 		t.status.ExitCode, t.status.At = t.code, t.ended
 	case boxNone, boxDoubtful:
 	}

@@ -38,6 +38,7 @@ func (p *Dispatcher) Apply(d *state.Draft, now time.Time, wall state.Wall) {
 		}
 	}
 	p.quitters = nil
+	p.expireWaves()
 }
 
 // greet makes a node that said Hello Ready, and what it says of itself known.
@@ -66,6 +67,7 @@ func (p *Dispatcher) lose(d *state.Draft, id state.NodeID, wall state.Wall, why 
 	n, old := p.nodes[id], d.Node(id)
 	n.session, n.tasks, n.full = 0, nil, false
 	p.roll.add(id)
+	p.unwait(id)
 	if old == nil || old.State == state.NodeDown {
 		return
 	}

@@ -25,6 +25,7 @@ func (p *Dispatcher) Flush(d *state.Draft, now time.Time) []Outgoing {
 	p.clock.advance(now, p.stall())
 	out := p.callRoll(p.Farewells())
 	p.spread(d)
+	p.tabulate(d)
 	for _, id := range p.dirty {
 		n := p.nodes[id]
 		if n == nil {
@@ -53,13 +54,15 @@ func (p *Dispatcher) assign(d *state.Draft, n *node) (wire.Assign, bool) {
 	}
 	if n.full {
 		for t := range d.TasksOn(n.id) {
-			add(&m, d, t)
+			add(&m, d, p.held(t))
 		}
 	} else {
 		slices.Sort(n.tasks)
 		for _, id := range slices.Compact(n.tasks) {
 			if t := d.Task(id); t != nil {
-				add(&m, d, t)
+				if !p.table.draining[id] { // else the node knows all that it is to know
+					add(&m, d, t)
+				}
 			} else if !mutant.On(mutant.GoneForgotten) {
 				m.Gone = append(m.Gone, id)
 			}
@@ -69,6 +72,7 @@ func (p *Dispatcher) assign(d *state.Draft, n *node) (wire.Assign, bool) {
 			return m, false
 		}
 	}
+	m.Tables = p.tables(d, n)
 	n.sequence++
 	m.Sequence = n.sequence
 	if n.beat != p.beat || n.toldAt == 0 {

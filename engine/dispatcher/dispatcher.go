@@ -24,6 +24,7 @@
 package dispatcher
 
 import (
+	"slices"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/mutant"
@@ -83,6 +84,7 @@ type Dispatcher struct {
 	managers     []wire.Manager // as they were told last
 	strangers    []Outgoing     // farewells
 	roll         roll
+	table        table
 }
 
 // A node is what is remembered of one.
@@ -106,6 +108,8 @@ type node struct {
 	missed   uint64        // the first report that was missing at the last heartbeat, 0 for none
 	sentThen uint64        // what had been sent when it came
 
+	news news // of the networks
+
 	deadline time.Duration // by the clock that stands still while the leader sleeps
 	alarm    time.Duration // the one in Dispatcher.times that counts; 0: none
 }
@@ -125,11 +129,12 @@ type Outgoing struct {
 // New returns a dispatcher of the nodes in d, none of which has a session, for
 // the leader self.
 func New(d *state.Draft, now time.Time, self state.NodeID) *Dispatcher {
-	p := &Dispatcher{self: self, nodes: map[state.NodeID]*node{}, beat: beatOf(d.Cluster()), clock: clock{last: now}}
+	p := &Dispatcher{self: self, nodes: map[state.NodeID]*node{}, beat: beatOf(d.Cluster()), clock: clock{last: now}, table: newTable()}
 	for n := range d.Nodes() {
 		p.meet(n)
 	}
 	p.roll.next = p.clock.shown // those of an earlier leader do not know of this one
+	p.fillTable(d)
 	return p
 }
 
@@ -149,6 +154,12 @@ func (p *Dispatcher) Receive(from state.NodeID, m wire.Message, now time.Time) {
 			p.alive(n)
 			p.acknowledged(n, m.Sequence)
 			p.counted(n, m.Reports)
+			p.applied(n, m.Applied)
+		}
+	case wire.Applied:
+		if p.inSession(from, n, m.Session) {
+			p.alive(n)
+			p.applied(n, m.Sequence)
 		}
 	case wire.Report:
 		if p.inSession(from, n, m.Session) {
@@ -191,6 +202,7 @@ func (p *Dispatcher) Observe(delta *state.Delta) {
 	for _, t := range delta.Tasks {
 		p.observeTask(t)
 	}
+	p.observeTable(delta)
 }
 
 // reachable is where a manager is reached, zero for a node that is none.
@@ -219,6 +231,11 @@ func (p *Dispatcher) Wake() time.Time {
 	if len(p.times) > 0 {
 		at = p.clock.when(p.times[0].at)
 	}
+	for _, w := range p.table.waves {
+		if over := p.clock.when(w.deadline); at.IsZero() || over.Before(at) {
+			at = over
+		}
+	}
 	if len(p.roll.silent) > 0 {
 		if call := p.clock.when(p.roll.next); at.IsZero() || call.Before(at) {
 			at = call
@@ -240,6 +257,9 @@ func beatOf(c *state.Cluster) time.Duration {
 func (p *Dispatcher) meet(n *state.Node) {
 	m := &node{id: n.ID, beat: p.beat, slowest: p.beat}
 	p.nodes[n.ID] = m
+	if at, there := slices.BinarySearch(p.table.order, n.ID); !there {
+		p.table.order = slices.Insert(p.table.order, at, n.ID)
+	}
 	if n.ID != p.self {
 		if len(p.roll.silent) == 0 { // who has just joined speaks first
 			p.roll.next = p.clock.shown + p.beat
@@ -262,6 +282,8 @@ func (p *Dispatcher) part(id state.NodeID) {
 		return
 	}
 	delete(p.nodes, id)
+	p.unwait(id)
+	p.table.order = slices.DeleteFunc(p.table.order, func(o state.NodeID) bool { return o == id })
 	p.roll.remove(id)
 	if n.session != 0 {
 		p.farewell(id, n.session)
@@ -282,6 +304,7 @@ func (p *Dispatcher) open(n *node, m wire.Hello) {
 	n.acked, n.sentThen, n.toldAt = 0, 0, 0
 	n.reports = tally{}
 	n.tasks, n.full, n.known = nil, true, nil
+	n.news.applied = 0
 	p.soil(n)
 	p.alive(n)
 	p.roll.remove(n.id)

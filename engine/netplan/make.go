@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
 )
 
 // An Input is what a node's network is planned from.
@@ -16,6 +17,13 @@ type Input struct {
 	Generation uint64
 	Gateway    netip.Prefix
 	Endpoints  []Task
+
+	Self     state.NodeID
+	Underlay netip.Addr // the node's own, where its peers reach it
+	// Mesh says that the node can carry the mesh: without it ports lead to its own
+	// tasks alone.
+	Mesh   bool
+	Tables *Tables // nil: nothing has been told yet
 }
 
 // A Task is a task that has a place in the node's network.
@@ -24,6 +32,10 @@ type Task struct {
 	Address netip.Addr
 	Serving bool // its published ports may lead to it
 	Ports   []swarm.PortConfig
+
+	Attachments []state.Attachment
+	Mesh        netip.Addr   // its address in the mesh
+	DNS         []netip.Addr // name servers, instead of the node's
 }
 
 // Make returns the network that the tasks of a node call for. Equal inputs, in
@@ -31,30 +43,45 @@ type Task struct {
 //
 // A port is published as long as a task of this node publishes it, serving or
 // not: with no serving task the port refuses at once, where an unpublished one
-// might be answered by something else. Ports without a number (not given out
-// yet) are left out.
+// might be answered by something else. Where there is a mesh, every node publishes
+// the ports of every service. Ports without a number (not given out yet) are left
+// out.
 func Make(in Input) Plan {
-	plan := Plan{Generation: in.Generation, Gateway: in.Gateway}
+	v := newView(in)
+	plan := Plan{Generation: in.Generation, Gateway: in.Gateway, Mesh: v.mesh(), Networks: v.networks()}
 	published := make(map[socket]int)
+	publish := func(p swarm.PortConfig, backends ...netip.Addr) {
+		if !number(p.PublishedPort) || !number(p.TargetPort) {
+			return
+		}
+		at := socket{cmp.Or(string(p.Protocol), "tcp"), uint16(p.PublishedPort)}
+		i, ok := published[at]
+		if !ok {
+			i = len(plan.Published)
+			published[at] = i
+			plan.Published = append(plan.Published, Published{Protocol: at.protocol, Port: at.port})
+		}
+		for _, to := range backends {
+			plan.Published[i].Backends = append(plan.Published[i].Backends, Backend{to, uint16(p.TargetPort)})
+		}
+	}
 	for _, t := range in.Endpoints {
-		plan.Endpoints = append(plan.Endpoints, Endpoint{Task: t.Task, Address: t.Address})
+		e := v.endpoint(t)
+		plan.Endpoints = append(plan.Endpoints, e)
+		to := e.Address
+		if e.Mesh.IsValid() {
+			to = e.Mesh // where the task answers from
+		}
+		leaving := v.Tables.endpoints[t.Task].Phase == wire.EndpointLeaving
 		for _, p := range t.Ports {
-			if !number(p.PublishedPort) || !number(p.TargetPort) {
-				continue
-			}
-			at := socket{cmp.Or(string(p.Protocol), "tcp"), uint16(p.PublishedPort)}
-			i, ok := published[at]
-			if !ok {
-				i = len(plan.Published)
-				published[at] = i
-				plan.Published = append(plan.Published, Published{Protocol: at.protocol, Port: at.port})
-			}
-			if t.Serving {
-				to := &plan.Published[i].Backends
-				*to = append(*to, Backend{t.Address, uint16(p.TargetPort)})
+			if t.Serving && (!leaving || p.PublishMode == swarm.PortConfigPublishModeHost) {
+				publish(p, to)
+			} else {
+				publish(p)
 			}
 		}
 	}
+	v.elsewhere(func(p swarm.PortConfig, backends []netip.Addr) { publish(p, backends...) })
 	slices.SortFunc(plan.Endpoints, compareEndpoints)
 	slices.SortFunc(plan.Published, comparePublished)
 	for i := range plan.Published {

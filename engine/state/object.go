@@ -1,6 +1,8 @@
 package state
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/netip"
 	"time"
 
@@ -204,6 +206,13 @@ type Task struct {
 	// nodes lead to.
 	Mesh    netip.Addr
 	Unknown []byte // fields of a newer format, kept as they came
+}
+
+// ContainerID is the ID of a task's container: the same on every try, so that
+// creating it twice makes one.
+func ContainerID(id TaskID) string {
+	sum := sha256.Sum256([]byte("swarmd container of task " + id))
+	return hex.EncodeToString(sum[:])
 }
 
 // TaskStatus is what the owner of the task's present state says of it.

@@ -18,6 +18,7 @@ const (
 	kindAssign    = 4
 	kindBye       = 5
 	kindQuit      = 6
+	kindApplied   = 7
 )
 
 // MessageBytesMax is how large an encoded message may be.
@@ -46,6 +47,11 @@ func Append(b []byte, message Message) []byte {
 		b = binary.AppendUvarint(b, m.Sequence)
 		b = binary.AppendUvarint(b, m.Reports)
 		b = binary.AppendUvarint(b, m.Index)
+		b = binary.AppendUvarint(b, m.Applied)
+	case Applied:
+		b = append(b, kindApplied)
+		b = binary.AppendUvarint(b, m.Session)
+		b = binary.AppendUvarint(b, m.Sequence)
 	case Report:
 		b = append(b, kindReport)
 		b = binary.AppendUvarint(b, m.Session)
@@ -109,7 +115,7 @@ func appendAssign(b []byte, m Assign) []byte {
 			b = appendText(b, string(id))
 		}
 	}
-	return b
+	return appendTables(b, m.Tables)
 }
 
 func flag(set bool) byte {
@@ -171,7 +177,9 @@ func (r *reader) message() Message {
 		}
 		return m
 	case kindHeartbeat:
-		return Heartbeat{Session: r.uvarint(), Sequence: r.uvarint(), Reports: r.uvarint(), Index: r.uvarint()}
+		return Heartbeat{Session: r.uvarint(), Sequence: r.uvarint(), Reports: r.uvarint(), Index: r.uvarint(), Applied: r.uvarint()}
+	case kindApplied:
+		return Applied{Session: r.uvarint(), Sequence: r.uvarint()}
 	case kindReport:
 		m := Report{Session: r.uvarint(), Number: r.uvarint()}
 		for range r.count() {
@@ -230,6 +238,7 @@ func (r *reader) assign() Assign {
 			*ids = append(*ids, state.TaskID(r.text()))
 		}
 	}
+	m.Tables = r.tables()
 	return m
 }
 

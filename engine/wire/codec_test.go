@@ -26,7 +26,7 @@ func messages() []wire.Message {
 	}
 	return []wire.Message{
 		wire.Hello{Session: 9, Addr: "10.0.0.1", ManagerAddr: "10.0.0.1:2377", Description: swarm.NodeDescription{Hostname: "a", Platform: swarm.Platform{OS: "linux"}}},
-		wire.Heartbeat{Session: 9, Sequence: 1 << 40, Reports: 3, Index: 8},
+		wire.Heartbeat{Session: 9, Sequence: 1 << 40, Reports: 3, Index: 8, Applied: 7},
 		wire.Report{Session: 9, Number: 2, Statuses: []wire.Status{
 			{Task: "t1", Status: state.TaskStatus{State: state.TaskFailed, At: 300, Message: "failed", Err: "task: non-zero exit (1)", ExitCode: 1, PID: 12, Container: "c"}},
 			{Task: "t2", Status: state.TaskStatus{State: state.TaskRunning, At: 1}},
@@ -36,7 +36,25 @@ func messages() []wire.Message {
 			Managers: []wire.Manager{{ID: "n1", Addr: "10.0.0.1:2377"}},
 			Tasks:    []wire.Assignment{{Task: task, Template: template}, {Task: &sibling, Template: template}},
 			Keep:     []state.TaskID{"t3"}, Gone: []state.TaskID{"t4", "t5"},
+			Tables: &wire.Tables{
+				Mesh:     &wire.Mesh{VNI: 4096, Subnet: netip.MustParsePrefix("10.0.0.0/24"), Port: 4789},
+				Peers:    []wire.Peer{{Node: "n1", Underlay: netip.MustParseAddr("192.0.2.1"), Mesh: netip.MustParseAddr("10.0.0.2")}, {Node: "n2", Gone: true}},
+				Networks: []wire.Network{{ID: "o1", Name: "front", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.1.1/24")}, Internal: true}},
+				Services: []wire.Service{{
+					ID: "s1", Name: "web", VIPs: []state.VIP{{Network: "o1", Address: netip.MustParsePrefix("10.0.1.2/24")}},
+					Ports: []swarm.PortConfig{{TargetPort: 80, PublishedPort: 8080}}, Aliases: []wire.Aliases{{Network: "o1", Names: []string{"www"}}},
+				}},
+				Endpoints: []wire.Endpoint{
+					{
+						Task: "t1", Service: "s1", Node: "n1", Slot: 3, Phase: wire.EndpointServing, Mesh: netip.MustParseAddr("10.0.0.4"),
+						Attachments: []state.Attachment{{Network: "o1", Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.3"), netip.MustParseAddr("fd00::3")}}},
+					},
+					{Task: "t2", Service: "s1", Node: "n1"},
+					{Task: "t3", Gone: true},
+				},
+			},
 		},
+		wire.Applied{Session: 9, Sequence: 4},
 		wire.Quit{Session: 9},
 		wire.Bye{Session: 9, Leader: "n1", Term: 4, Removed: true},
 	}

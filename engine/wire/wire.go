@@ -41,6 +41,14 @@ type Heartbeat struct {
 	Sequence uint64
 	Reports  uint64
 	Index    uint64
+	// Applied is the newest assignment whose tables the node's network follows.
+	Applied uint64
+}
+
+// Applied says, at once, what the next [Heartbeat] would of the node's network.
+type Applied struct {
+	Session  uint64
+	Sequence uint64
 }
 
 // Report tells the leader what became of tasks. Number counts the reports of a
@@ -76,6 +84,8 @@ type Assign struct {
 	Keep []state.TaskID
 	// Gone are tasks that the swarm has forgotten: their containers go.
 	Gone []state.TaskID
+	// Tables are news of the networks; nil is none.
+	Tables *Tables
 }
 
 // An Assignment is a task with what it is made from.
@@ -104,6 +114,7 @@ type Bye struct {
 func (Hello) isMessage()     {}
 func (Heartbeat) isMessage() {}
 func (Report) isMessage()    {}
+func (Applied) isMessage()   {}
 func (Assign) isMessage()    {}
 func (Quit) isMessage()      {}
 func (Bye) isMessage()       {}

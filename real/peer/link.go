@@ -276,7 +276,7 @@ func (l *link) takeMessage(body []byte) error {
 			message.ManagerAddr = ""
 			m = message
 		}
-	case wire.Heartbeat, wire.Report, wire.Quit:
+	case wire.Heartbeat, wire.Report, wire.Applied, wire.Quit:
 	}
 	l.peers.config.Received(l.party.Node, m)
 	return nil
