@@ -112,9 +112,22 @@ func (f *labFlags) open() (*lab.Cluster, error) {
 	dir, _ := f.dirs()
 	cluster, err := lab.OpenCluster(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no lab %s; make it with: %s", f.title(), f.command("up"))
+		return nil, fmt.Errorf("there is no lab %s%s; make it with: %s", f.title(), otherLabs(), f.command("up"))
 	}
 	return cluster, err
+}
+
+// otherLabs tells which labs there are, for who has forgotten a name.
+func otherLabs() string {
+	entries, _ := os.ReadDir(labsDir)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " (but there is --name " + strings.Join(names, ", --name ") + ")"
 }
 
 // title is what the lab is called.

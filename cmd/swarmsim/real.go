@@ -101,6 +101,10 @@ func playReal(ctx context.Context, c console, f *runFlags, s seeded) (r *report,
 	if err := makeStory(ctx, cluster, f.swarmd, s.script); err != nil {
 		return nil, fmt.Errorf("the lab of %s: %w", s.script.File, err)
 	}
+	// Others may look while the story goes on.
+	if err := cluster.Close(); err != nil {
+		return nil, err
+	}
 	stage := newRealStage(ctx, s.script, cluster, s.seed, trace)
 	if !stage.pass(readyPatience, stage.ready) && ctx.Err() == nil {
 		return nil, fmt.Errorf("the nodes of %s are not ready within %v", s.script.File, readyPatience)

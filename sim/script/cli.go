@@ -239,7 +239,7 @@ func (a *asking) call(call control.Call, next func(control.Answer)) {
 			a.again("nothing was heard of "+host, true)
 		case refused && nobodyKnows(failed):
 			a.again(failed.Message, true)
-		case refused && a.host == nil && strings.Contains(failed.Message, "is not a swarm manager"): // it has just been demoted
+		case refused && a.host == nil && demoted(failed):
 			a.again(failed.Message, false)
 		case refused && (noLeader(failed) || strings.Contains(failed.Message, "update out of sequence")):
 			a.again(failed.Message, false) // in the second case, with what another user has made of it
@@ -284,6 +284,12 @@ func (a *asking) again(why string, unknown bool) {
 	}
 	stage.Probe("user had to ask again")
 	stage.At(stage.Now()+askAgain, a.try)
+}
+
+// demoted reports whether who was asked has just lost its place as a manager, as it
+// says itself, or as the leader says to it.
+func demoted(f control.Failed) bool {
+	return strings.Contains(f.Message, "is not a swarm manager") || strings.Contains(f.Message, "is not a manager of the swarm any more")
 }
 
 func nobodyKnows(f control.Failed) bool {
