@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -146,8 +147,8 @@ func (d *daemon) startParts(ctx context.Context) error {
 	d.runtime, err = runtime.Start(ctx, runtime.Config{
 		Address: d.options.containerd, Root: filepath.Join(d.options.dataDir, "runtime"), State: filepath.Join(d.options.runDir, "runtime"),
 		Namespace: d.options.namespace(), Netns: d.network.Netns, NameServer: d.network.NameServer, DNS: dns, InsecureRegistries: d.options.insecure,
-		LoggerBinary: []string{logWriter(program), logWriterArgument}, InitBinary: []string{program, initArgument},
-		Logger: d.log.With("part", "runtime"), Post: d.driver.Post,
+		LoggerBinary: []string{cmp.Or(beside(program, logWriterProgram), program), logWriterArgument},
+		ShimBinary:   beside(program, shimProgram), InitBinary: []string{program, initArgument}, Logger: d.log.With("part", "runtime"), Post: d.driver.Post,
 	})
 	if err != nil {
 		return err
@@ -156,13 +157,13 @@ func (d *daemon) startParts(ctx context.Context) error {
 	return nil
 }
 
-// logWriter is the small program that is installed beside the daemon's file, or
-// that file.
-func logWriter(program string) string {
-	if beside := filepath.Join(filepath.Dir(program), logWriterProgram); executable(beside) {
-		return beside
+// beside is a small program that is installed beside the daemon's file, "" if it
+// is not.
+func beside(program, name string) string {
+	if path := filepath.Join(filepath.Dir(program), name); executable(path) {
+		return path
 	}
-	return program
+	return ""
 }
 
 func executable(path string) bool {

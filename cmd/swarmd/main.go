@@ -21,6 +21,9 @@ var version = "dev"
 // logWriterProgram writes the log of a container; see cmd/swarmd-log.
 const logWriterProgram = "swarmd-log"
 
+// shimProgram finds the shim of a container; see cmd/swarmd-shim.
+const shimProgram = "swarmd-shim"
+
 // The first argument under which the program is something else than the daemon:
 // what it starts must outlive it, and there is one file to install.
 const (

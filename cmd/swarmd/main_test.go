@@ -69,7 +69,7 @@ func buildPrograms() (*programs, error) {
 			return nil, err
 		}
 	}
-	build := exec.Command("go", "build", "-o", dir, ".", "../swarmctl", "../swarmd-log")
+	build := exec.Command("go", "build", "-o", dir, ".", "../swarmctl", "../swarmd-log", "../swarmd-shim")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%v: %w: %s", build.Args, err, out)

@@ -6,24 +6,24 @@ import (
 	"testing"
 )
 
-// TestLogWriter takes the small program where it is installed, and the daemon's
-// own file where it is not, or cannot be run.
-func TestLogWriter(t *testing.T) {
+// TestBeside finds a small program where it is installed, and nothing where it is
+// not, or cannot be run.
+func TestBeside(t *testing.T) {
 	dir := t.TempDir()
 	daemon, small := filepath.Join(dir, "swarmd"), filepath.Join(dir, logWriterProgram)
-	if got := logWriter(daemon); got != daemon {
+	if got := beside(daemon, logWriterProgram); got != "" {
 		t.Errorf("alone: %s", got)
 	}
 	if err := os.WriteFile(small, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := logWriter(daemon); got != daemon {
+	if got := beside(daemon, logWriterProgram); got != "" {
 		t.Errorf("beside a file that is no program: %s", got)
 	}
 	if err := os.Chmod(small, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if got := logWriter(daemon); got != small {
+	if got := beside(daemon, logWriterProgram); got != small {
 		t.Errorf("beside the program: %s", got)
 	}
 }

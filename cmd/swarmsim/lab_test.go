@@ -29,7 +29,7 @@ var buildPrograms = sync.OnceValues(func() (string, error) { //nolint:gochecknog
 		return "", err
 	}
 	builtDir = dir
-	build := exec.Command("go", "build", "-o", dir, ".", "../swarmd", "../swarmd-log", "../swarmctl")
+	build := exec.Command("go", "build", "-o", dir, ".", "../swarmd", "../swarmd-log", "../swarmd-shim", "../swarmctl")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w: %s", build.Args, err, out)

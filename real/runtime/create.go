@@ -269,7 +269,7 @@ func (r *Runtime) register(ctx context.Context, i *instance, spec any) error {
 		ID:          i.id(),
 		Labels:      map[string]string{taskLabel: string(i.record.Container.Task)},
 		Image:       i.record.ImageName,
-		Runtime:     containers.RuntimeInfo{Name: runtimeName, Options: options},
+		Runtime:     containers.RuntimeInfo{Name: r.shimRuntime(), Options: options},
 		Spec:        encoded,
 		SnapshotKey: i.id(),
 		Snapshotter: i.record.Snapshot,

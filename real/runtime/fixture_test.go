@@ -22,6 +22,7 @@ import (
 	"github.com/swarmd/swarmd/engine/agent"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/real/runtime/logwriter"
+	"github.com/swarmd/swarmd/real/runtime/shimstart"
 )
 
 // The test's own program is the log writer and the init of its containers.
@@ -33,6 +34,8 @@ const (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		switch os.Args[1] {
+		case "-namespace": // as containerd runs a shim's program
+			os.Exit(shimstart.Run(os.Args[1:]))
 		case logWriterArgument:
 			os.Exit(logwriter.Run(os.Args[2:]))
 		case initArgument:
@@ -101,7 +104,7 @@ func configOf(dir, self string) Config {
 	}
 	return Config{
 		Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"), Namespace: filepath.Base(dir),
-		LoggerBinary: []string{self, logWriterArgument}, InitBinary: []string{self, initArgument},
+		LoggerBinary: []string{self, logWriterArgument}, ShimBinary: self, InitBinary: []string{self, initArgument},
 		Logger: slog.New(slog.NewTextHandler(output, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 }

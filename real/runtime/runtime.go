@@ -52,6 +52,10 @@ type Config struct {
 	// most one argument, upon which the program must call logwriter.Run with
 	// the arguments that follow.
 	LoggerBinary []string
+	// ShimBinary is the absolute path of a program that calls shimstart.Run with
+	// its arguments, for a private containerd to run instead of its own shim's;
+	// "" for its own.
+	ShimBinary string
 	// InitBinary is the command of an init for containers that ask for one, to
 	// be used where the host has neither docker-init nor tini: a statically
 	// linked program at an absolute path, with arguments upon which it calls
@@ -207,6 +211,7 @@ func validate(c Config) error {
 		{!filepath.IsAbs(c.Root) || !filepath.IsAbs(c.State), "the runtime's root and state must be absolute paths"},
 		{!regexp.MustCompile(namespaceForm).MatchString(c.Namespace) || len(c.Namespace) > 76, "the containerd namespace must be letters and digits, joined by dots, dashes or underscores, at most 76"},
 		{len(c.LoggerBinary) < 1 || len(c.LoggerBinary) > 2 || !filepath.IsAbs(c.LoggerBinary[0]), "the log writer must be an absolute path with at most one argument"},
+		{c.ShimBinary != "" && !filepath.IsAbs(c.ShimBinary), "the shim's program must be an absolute path"},
 		{len(c.InitBinary) > 0 && !filepath.IsAbs(c.InitBinary[0]), "the init must be an absolute path"},
 		{c.Post == nil, "the runtime must be told whom to post to"},
 	}

@@ -2,18 +2,14 @@ package runtime
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 )
 
-const (
-	// shimContainersMax is how many containers share a shim: they end with it.
-	shimContainersMax = 8
-	// shimGroup is the annotation by which containerd's shim for runc knows
-	// which containers are to share one.
-	shimGroup = "io.containerd.runc.v2.group"
-)
+// shimContainersMax is how many containers share a shim: they end with it.
+const shimContainersMax = 8
 
 // A shim is the process between containerd and some of our containers. Starting
 // one takes a quarter of the time until a container runs, so they share it. It
@@ -93,6 +89,16 @@ func (t *shimTable) leave(s *shim) {
 	if s.placed--; s.placed == 0 {
 		delete(t.byName, s.name)
 	}
+}
+
+// shimRuntime is the name of what containerd runs to start shims, by which it
+// finds the program, or the program's path.
+func (r *Runtime) shimRuntime() string {
+	// A containerd that is not ours may be where our files are not.
+	if r.config.ShimBinary == "" || r.child == nil || !strings.HasPrefix(r.host.version, "1.") {
+		return runtimeName
+	}
+	return r.config.ShimBinary
 }
 
 // deleteTask lets go of what containerd and the shim have of a process that has

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/agent"
+	"github.com/swarmd/swarmd/real/runtime/shimstart"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -91,6 +93,16 @@ func TestSharedShims(t *testing.T) {
 		t.Fatalf("there are %d shims, want %d", len(shims), launchesMax)
 	}
 	slices.Sort(shims)
+	// Where our own program for containerd looks for them.
+	for _, i := range h.all() {
+		path := shimstart.SocketPath(h.Runtime.config.Address, h.config.Namespace, i.record.Shim)
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Errorf("the shim of %s is not where it should be: %v", i.name(), err)
+			continue
+		}
+		_ = conn.Close()
+	}
 
 	// The place of one that is gone is taken by the next.
 	h.gone(t, byShim[shims[0]][0])

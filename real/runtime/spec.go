@@ -11,6 +11,8 @@ import (
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/swarm"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/swarmd/swarmd/real/runtime/shimstart"
 )
 
 // Limits of a container's resources, and Docker's constants.
@@ -53,7 +55,7 @@ func (r *Runtime) ociSpec(rec *record, who identityOf, images map[string]specs.M
 		Hostname: rec.Hostname,
 		Mounts:   mounts,
 		// Every container has a shim, and most share it.
-		Annotations: map[string]string{shimGroup: rec.Shim},
+		Annotations: map[string]string{shimstart.Group: rec.Shim},
 		Linux: &specs.Linux{
 			CgroupsPath:       r.cgroupPath(c.ID),
 			Namespaces:        r.namespaces(c),
