@@ -6,7 +6,7 @@ DEPS  := containerd:containerd runc:runc ip:iproute2 nft:nftables conntrack:conn
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help deps build check lint unit race test scenarios sim mutants demo bench fuzz clean
+.PHONY: help deps build check lint unit race test scenarios sim mutants soak demo bench fuzz clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 deps: ## install what the machine lacks (Debian packages)
@@ -38,6 +38,9 @@ sim: build ## scenarios on several seeds, and a thousand random plans (SEEDS=5 P
 	bin/swarmsim explore --seeds 1..$(or $(PLANS),1000) --out bin/found
 mutants: ## plant every known bug, and see which oracle finds it (EACH=60s of core time)
 	$(GO) run -tags mutants ./cmd/swarmsim mutants --each $(or $(EACH),60s)
+soak: build ## managers killed, stopped and cut off: is it linearizable? three managers, then five (MINUTES=10)
+	bin/swarmsim soak --managers 3 --for $(or $(MINUTES),10)m
+	bin/swarmsim soak --managers 5 --for $(or $(MINUTES),10)m --seed 2
 demo: build ## the story on this machine, with real containers
 	scenarios/demo/run
 bench: build ## the figures of the README, side by side with dockerd if it is here

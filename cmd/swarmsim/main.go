@@ -70,7 +70,7 @@ func newRoot(c console) *cobra.Command {
 	}
 	root.SetOut(c.out)
 	root.SetErr(c.errs)
-	for _, cmd := range []*cobra.Command{newRun(c), newShow(c), newExplore(c), newReplay(c), newShrink(c), newMutants(c), newLab(c)} {
+	for _, cmd := range []*cobra.Command{newRun(c), newShow(c), newExplore(c), newReplay(c), newShrink(c), newMutants(c), newLab(c), newSoak(c)} {
 		cmd.DisableFlagsInUseLine = true // [OPTIONS] says it
 		root.AddCommand(cmd)
 	}

@@ -39,7 +39,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle daemon is watched")
 	flag.BoolVar(&o.dockerd, "dockerd", true, "measure dockerd too, if it is installed")
-	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle")
+	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -104,6 +104,24 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 		report.add(s.host.Daemon, values)
+	}
+	if !strings.Contains("hosts", o.only) {
+		return nil
+	}
+	for _, s := range swarms {
+		s.remove() // several more are enough for this machine
+	}
+	return measureClusters(ctx, dir, sides, o, report)
+}
+
+// measureClusters measures swarms of several hosts, one daemon after the other.
+func measureClusters(ctx context.Context, dir string, sides []lab.Config, o options, report report) error {
+	for _, config := range sides {
+		fmt.Fprintf(os.Stderr, "%-40s %s\n", "several hosts", config.Daemon)
+		add := func(values map[string]float64) { report.add(config.Daemon, values) }
+		if err := measureCluster(ctx, dir, config, o.image, o.rounds, add); err != nil {
+			return fmt.Errorf("several hosts of %s: %w", config.Daemon, err)
+		}
 	}
 	return nil
 }

@@ -52,6 +52,12 @@ func goals() []goal {
 		{name: idleCPU, unit: "%", value: 1},
 		{name: idleWrites, unit: "KiB", value: 1},
 		{name: idleEntries, unit: "", value: 0.5},
+		{name: joined, unit: "s", ratio: 1},
+		{name: leaderLost, unit: "s", value: 2},
+		{name: workerDown, unit: "s", value: 5},
+		{name: workerMoved, unit: "s", value: 6},
+		{name: managerMemory, unit: "MiB", value: 40},
+		{name: managerCPU, unit: "%", value: 1},
 	}
 }
 
