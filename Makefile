@@ -18,9 +18,10 @@ build: ## bin/swarmd, bin/swarmctl, bin/swarmsim
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 check: lint unit ## format, lint and unit tests: the command before a push
-lint: ## every rule of .golangci.yml, and the CLI for other systems
+lint: ## every rule of .golangci.yml, and the programs that are for other systems too
 	$(LINT) run ./...
 	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
+	GOOS=darwin CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmsim
 unit: ## tests that need no root
 	$(GO) test ./engine/... ./sim/... ./cmd/...
 race: ## engine and driver under the race detector
@@ -28,6 +29,7 @@ race: ## engine and driver under the race detector
 test: build ## everything; as root, real containers too
 	$(GO) vet ./...
 	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
+	GOOS=darwin CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmsim
 	$(GO) test -timeout 20m ./...
 	$(MAKE) race
 scenarios: build ## CLI transcripts; TARGET=dockerd runs them against Docker itself

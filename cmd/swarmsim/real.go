@@ -1,7 +1,11 @@
+//go:build linux
+
 package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -72,8 +76,8 @@ func playAllReal(ctx context.Context, c console, f *runFlags, scripts []*script.
 // playReal plays one scenario once, on a lab that is made for it and taken away.
 func playReal(ctx context.Context, c console, f *runFlags, s seeded) (r *report, err error) {
 	began := time.Now()
-	last := &tail{}
-	trace, done, err := traceTo(f, last)
+	last, sum := &tail{}, sha256.New()
+	trace, done, err := traceTo(f, io.MultiWriter(last, sum))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +116,7 @@ func playReal(ctx context.Context, c console, f *runFlags, s seeded) (r *report,
 	stage.began = time.Now()
 	outcome := script.Play(s.script, stage)
 	r = newReport(s, worldReal, outcome, stage.Probes())
-	r.Events = stage.changes
+	r.Events, r.Trace = stage.changes, hex.EncodeToString(sum.Sum(nil))
 	if r.Verdict == violated {
 		r.tail, r.hosts = last.lines(), map[string]string{}
 	}

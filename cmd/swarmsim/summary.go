@@ -88,6 +88,9 @@ func (s *summary) add(r *report) {
 		s.failure(r)
 	case r.Verdict == violated:
 		s.others = append(s.others, r.Seed)
+	case s.f.verbose && r.World == worldReal:
+		s.clear()
+		s.print("passed  %s seed %d  %s, %d changes seen\n", r.Name, r.Seed, seconds(r.Virtual), r.Events)
 	case s.f.verbose:
 		s.clear()
 		s.print("passed  %s seed %d  %s simulated in %s, %d events, %s\n", r.Name, r.Seed, seconds(r.Virtual), seconds(r.Wall), r.Events, r.Trace[:16])
