@@ -14,9 +14,11 @@ deps: ## install what the machine lacks (Debian packages)
 	if [ -n "$$need" ]; then export DEBIAN_FRONTEND=noninteractive; $$([ $$(id -u) = 0 ] || echo sudo) apt-get update -q && \
 	$$([ $$(id -u) = 0 ] || echo sudo) apt-get install -q -y --no-install-recommends $$need; fi
 	$(GO) mod download
-build: ## bin/swarmd, bin/swarmctl, bin/swarmsim
+build: ## bin/swarmd, bin/swarmctl, bin/swarmsim, and what it runs in sandboxes
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o bin/guest.wasm ./sim/guest
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -tags unguarded -o bin/guest-unguarded.wasm ./sim/guest
 check: lint unit ## format, lint and unit tests: the command before a push
 lint: ## every rule of .golangci.yml, and the programs that are for other systems too
 	$(LINT) run ./...

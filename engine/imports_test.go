@@ -42,6 +42,8 @@ func importRules() []rule {
 		{"real/network", "github.com/google/nftables", true, ""},
 		{"real/network", "github.com/miekg/dns", true, ""},
 		{"cmd", "github.com/spf13/cobra", true, ""},
+		{"sim/sandbox", "github.com/tetratelabs/wazero", true, ""},
+		{"", "github.com/tetratelabs/wazero", false, "belongs in sim/sandbox"},
 		{"", "github.com/hashicorp/raft", false, "belongs in real/consensus"},
 		{"", "github.com/containerd/containerd", false, "belongs in real/runtime"},
 		{"", "github.com/vishvananda/netlink", false, "belongs in real/network"},

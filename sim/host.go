@@ -34,14 +34,17 @@ type Host struct {
 	clock    clock
 	draws    *Stream
 
-	engine   *engine.Node // nil: the daemon does not run
+	engine   *engine.Node // nil: the daemon does not run, or runs in a sandbox
 	life     uint64       // how often it was started
 	upSince  int64
 	paused   bool // stopped by a signal, or suspended
 	parked   []engine.Event
 	due      int64 // when the engine wants to be woken, 0 for never
 	requests map[engine.RequestID]func(control.Answer)
-	replica  *replica // nil on workers
+	replica  *replica // nil on workers, and where managers run in sandboxes
+	box      *box     // nil unless the daemon runs in a sandbox
+	disk     *disk    // nil unless managers run in sandboxes
+	shadow   *shadow  // as disk
 	machine  *machine
 	plan     netplan.Plan // applied last
 	applying *netplan.Plan
@@ -85,18 +88,22 @@ func (h *Host) description() swarm.NodeDescription {
 }
 
 // Up reports whether the host's daemon runs and is not paused.
-func (h *Host) Up() bool { return h.engine != nil && !h.paused }
+func (h *Host) Up() bool { return h.Running() && !h.paused }
 
 // Running reports whether the host's daemon runs, paused or not.
-func (h *Host) Running() bool { return h.engine != nil }
+func (h *Host) Running() bool { return h.engine != nil || h.box != nil }
 
 // Store is the replicated state as this manager has it; nil if its daemon does
 // not run. It must not be changed.
 func (h *Host) Store() *state.Store {
-	if h.engine == nil {
+	switch {
+	case h.box != nil:
+		return h.box.store
+	case h.engine != nil:
+		return h.engine.Store()
+	default:
 		return nil
 	}
-	return h.engine.Store()
 }
 
 // Plan is the network that was applied last.
@@ -104,15 +111,26 @@ func (h *Host) Plan() netplan.Plan { return h.plan }
 
 // Start starts the host's daemon, if it does not run.
 func (h *Host) Start() {
-	if h.engine != nil {
+	if h.Running() {
 		return
 	}
 	h.life++
 	h.clock.thaw(h.w.now) // a machine that slept was switched off and on
-	h.engine = &engine.Node{}
 	h.due, h.upSince = 0, h.w.now
 	h.applying = nil
 	h.locked = h.identity.Manager && h.sealed.Key != nil
+	if h.boxed() {
+		h.startBox()
+	} else {
+		h.startEngine()
+	}
+	h.machine.survey(h.draws.Between(time.Millisecond, 50*time.Millisecond))
+	h.w.log.reconsider()
+}
+
+// startEngine begins a life of the daemon in this process.
+func (h *Host) startEngine() {
+	h.engine = &engine.Node{}
 	h.step(engine.Started{
 		Identity:    h.identity,
 		Locked:      h.locked,
@@ -125,17 +143,18 @@ func (h *Host) Start() {
 	if h.replica != nil && !h.locked {
 		h.replica.restart()
 	}
-	h.machine.survey(h.draws.Between(time.Millisecond, 50*time.Millisecond))
-	h.w.log.reconsider()
 }
 
 // Kill ends the daemon at once, as kill -9 does. Containers live on.
 func (h *Host) Kill() {
-	if h.engine == nil {
+	if !h.Running() {
 		return
 	}
 	h.note("killed")
-	h.engine = nil
+	if h.box != nil {
+		h.box.end()
+	}
+	h.engine, h.box = nil, nil
 	h.life++ // what was on its way to the daemon finds nobody
 	h.paused, h.parked = false, nil
 	h.requests = map[engine.RequestID]func(control.Answer){}
@@ -149,12 +168,16 @@ func (h *Host) Kill() {
 func (h *Host) PowerOff() {
 	h.note("powered-off")
 	h.Kill()
+	if h.disk != nil {
+		h.disk.cut()
+		h.life++ // nobody starts the daemon again
+	}
 	h.machine.powerOff()
 }
 
 // Pause stops the daemon as SIGSTOP does: it takes nothing in until it goes on.
 func (h *Host) Pause() {
-	if h.engine != nil && !h.paused {
+	if h.Running() && !h.paused {
 		h.note("paused")
 		h.paused = true
 		h.w.log.reconsider()
@@ -175,6 +198,9 @@ func (h *Host) Resume() {
 		h.step(e)
 	}
 	h.wake()
+	if h.box != nil {
+		h.box.run()
+	}
 	h.w.log.reconsider()
 }
 
@@ -184,7 +210,7 @@ func (h *Host) note(words ...string) { h.w.trace.say(h.w.now, h.Name, "#", words
 // SetWall moves the wall clock by so much, forward or backward.
 func (h *Host) SetWall(by time.Duration) {
 	h.clock.offset += by
-	h.take(engine.ClockAdjusted{Offset: h.clock.offset})
+	h.adjusted()
 }
 
 // SetDrift makes the host's clocks run faster (or slower) by so many parts in a
@@ -207,6 +233,13 @@ func (h *Host) Wakeup() {
 	h.clock.thaw(h.w.now)
 	h.Resume()
 	if slept {
+		h.adjusted()
+	}
+}
+
+// adjusted tells the engine that the wall clock was set. A driver sees that itself.
+func (h *Host) adjusted() {
+	if h.box == nil {
 		h.take(engine.ClockAdjusted{Offset: h.clock.offset})
 	}
 }
@@ -214,6 +247,8 @@ func (h *Host) Wakeup() {
 // take hands an event to the daemon, if it runs.
 func (h *Host) take(e engine.Event) {
 	switch {
+	case h.box != nil:
+		h.box.take(e)
 	case h.engine == nil:
 	case h.paused:
 		h.parked = append(h.parked, e)
@@ -235,14 +270,7 @@ func (h *Host) later(d time.Duration, e engine.Event) {
 func (h *Host) step(e engine.Event) {
 	w := h.w
 	s := h.engine.Step(h.clock.now(w.now), e)
-	w.steps++
-	w.trace.event(w.now, h.Name, e)
-	for _, f := range s.Effects {
-		w.trace.effect(w.now, h.Name, f)
-	}
-	for _, o := range w.observers {
-		o.Stepped(h, e, s)
-	}
+	h.stepped(e, s)
 	h.due = 0
 	if !s.Wake.IsZero() {
 		h.due = max(1, h.clock.when(s.Wake, w.now))
@@ -257,9 +285,25 @@ func (h *Host) step(e engine.Event) {
 	}
 }
 
+// stepped tells everybody of a step.
+func (h *Host) stepped(e engine.Event, s engine.Step) {
+	w := h.w
+	w.steps++
+	w.trace.event(w.now, h.Name, e)
+	for _, f := range s.Effects {
+		w.trace.effect(w.now, h.Name, f)
+	}
+	for _, o := range w.observers {
+		o.Stepped(h, e, s)
+	}
+}
+
 // rearm plans the engine's next waking anew after its clock was changed.
 func (h *Host) rearm() {
-	if h.engine != nil {
+	switch {
+	case h.box != nil:
+		h.box.plan()
+	case h.engine != nil:
 		h.take(engine.Woken{})
 	}
 }
@@ -272,7 +316,7 @@ func (h *Host) wake() {
 }
 
 // busy reports whether something is under way on the host.
-func (h *Host) busy() bool { return h.engine != nil && (h.machine.orders > 0 || len(h.requests) > 0) }
+func (h *Host) busy() bool { return h.Running() && (h.machine.orders > 0 || len(h.requests) > 0) }
 
 // perform carries out what the engine wants.
 func (h *Host) perform(effect engine.Effect) {
@@ -323,7 +367,7 @@ func (h *Host) send(f engine.Send) {
 	}
 	data := wire.Append(nil, f.Message)
 	h.w.carry(h, to, func() {
-		if to.engine == nil {
+		if !to.Running() {
 			return
 		}
 		message, err := wire.Decode(data)
@@ -349,7 +393,7 @@ func (h *Host) forward(f engine.Forward) {
 	to := h.w.Host(string(f.To))
 	sent := true // a request goes over a connection: it may be lost or late, but comes once
 	h.w.carry(h, to, func() {
-		if to.engine == nil || !sent {
+		if !to.Running() || !sent {
 			return
 		}
 		sent = false

@@ -63,15 +63,17 @@ func (h *Host) join(f engine.Join) {
 			h.take(engine.Joined{Err: err})
 			return
 		}
-		h.ID = a.Node
-		h.identity = engine.Identity{Node: a.Node, Cluster: a.Cluster, Addr: f.Addr, Manager: a.Manager}
+		id := engine.Identity{Node: a.Node, Cluster: a.Cluster, Addr: f.Addr, Manager: a.Manager}
 		h.managers = nil
 		for _, m := range a.Managers {
 			h.managers = append(h.managers, wire.Manager{ID: m.Node, Addr: m.Addr})
 		}
 		h.sealed = engine.Lock{Key: a.UnlockKey, Version: a.UnlockVersion}
-		h.openLog()
-		h.take(engine.Joined{Identity: h.identity, Managers: h.managers})
+		if h.box == nil { // else the guest saves it
+			h.ID, h.identity = a.Node, id
+			h.openLog()
+		}
+		h.take(engine.Joined{Identity: id, Managers: h.managers})
 	})
 }
 
@@ -90,15 +92,35 @@ func (h *Host) changeRole(f engine.ChangeRole) {
 			h.later(time.Second, engine.RoleChanged{Identity: h.identity, Err: err})
 			return
 		}
-		h.identity.Manager = f.Manager
 		h.sealed = engine.Lock{Key: a.UnlockKey, Version: a.UnlockVersion}
-		if f.Manager {
+		id := h.identity
+		id.Manager = f.Manager
+		switch {
+		case h.box != nil: // the guest saves it
+		case h.w.raft != nil:
+			h.promote(id)
+			return
+		case f.Manager:
+			h.identity = id
 			h.openLog()
-		} else {
+		default:
+			h.identity = id
 			h.closeLog()
 		}
-		h.take(engine.RoleChanged{Identity: h.identity})
+		h.take(engine.RoleChanged{Identity: id})
 	})
+}
+
+// promote makes a manager of a host whose daemon runs in this process: it is started
+// again, in a sandbox, with the role that it is to have, and knows the key that its
+// disk will be locked with.
+func (h *Host) promote(id engine.Identity) {
+	lock := h.sealed
+	h.Kill()
+	h.identity, h.Manager, h.sealed = id, id.Manager, engine.Lock{}
+	*h.shadow = shadow{joins: id.Manager}
+	h.Start()
+	h.sealed = lock
 }
 
 // ask makes a call that nodes make on a manager, and waits for the answer.
@@ -142,7 +164,7 @@ func (w *World) hostAt(addr string) *Host {
 // openLog gives a manager an empty log, unless it has one.
 func (h *Host) openLog() {
 	h.Manager = h.identity.Manager
-	if h.Manager && h.replica == nil {
+	if h.Manager && h.replica == nil && h.w.raft == nil {
 		h.replica = &replica{h: h, model: h.w.log}
 	}
 }
@@ -166,6 +188,9 @@ func (h *Host) unlock(f engine.Unlock) {
 		case h.life != life:
 		case !bytes.Equal(f.Key, h.sealed.Key):
 			h.take(engine.Unlocked{Err: errors.New("it is another key")})
+		case h.box != nil: // the guest opens its log, and lets its engine know
+			h.locked = false
+			h.take(engine.Unlocked{Managers: h.managers})
 		default:
 			h.locked = false
 			h.take(engine.Unlocked{Managers: h.managers})

@@ -100,6 +100,22 @@ func (w *World) carry(from, to *Host, deliver func()) {
 		w.Probe("message lost")
 		return
 	}
+	w.deliver(l, deliver)
+}
+
+// carrySafely takes something over a path on which this is not lost.
+func (w *World) carrySafely(from, to *Host, deliver func()) {
+	l := w.linkOf(from.Number, to.Number)
+	if l.path.Clogged {
+		l.queued = append(l.queued, deliver)
+		return
+	}
+	w.deliver(l, deliver)
+}
+
+// deliver has something arrive, once or more often.
+func (w *World) deliver(l *link, deliver func()) {
+	p := &l.path
 	w.after(l.delay(), deliver)
 	if l.draws.Chance(p.Twice) {
 		w.Probe("message delivered twice")

@@ -56,6 +56,9 @@ type LogView struct {
 
 // Log is the manager's part of the replicated log; zero for a worker.
 func (h *Host) Log() LogView {
+	if h.shadow != nil {
+		return h.shadow.view()
+	}
 	r := h.replica
 	if r == nil {
 		return LogView{}
@@ -66,10 +69,14 @@ func (h *Host) Log() LogView {
 // LogTerm is the term of the entry at an index of the manager's log, 0 where it
 // has none, or only its snapshot.
 func (h *Host) LogTerm(index uint64) uint64 {
-	if h.replica == nil {
+	switch {
+	case h.shadow != nil:
+		return h.shadow.termAt(index)
+	case h.replica != nil:
+		return h.replica.termAt(index)
+	default:
 		return 0
 	}
-	return h.replica.termAt(index)
 }
 
 func (r *replica) position() Position { return Position{r.termAt(r.last()), r.last()} }
@@ -84,6 +91,13 @@ func (h *Host) UpSince() time.Duration { return time.Duration(h.upSince) }
 // SetDisk changes how long the manager's log takes to be written, beyond what is
 // usual, and whether it is written at all. What waited is written once it is better.
 func (h *Host) SetDisk(slow time.Duration, stuck bool) {
+	if h.disk != nil {
+		h.disk.set(slow, stuck)
+		if slow == 0 && !stuck {
+			h.SetDiskFault(DiskFault{})
+		}
+		return
+	}
 	r := h.replica
 	if r == nil {
 		return
@@ -99,9 +113,40 @@ func (h *Host) SetDisk(slow time.Duration, stuck bool) {
 	h.w.log.reconsider()
 }
 
+// A DiskFault is what else may be wrong with a manager's disk, where its log is real.
+type DiskFault struct {
+	Full   bool // nothing more can be written
+	Broken bool // every call that changes something fails
+	Syncs  int  // so many syncs fail from now on
+	// KillAt has the daemon killed, CutAt the power fail, in the middle of that write,
+	// counted from now on; 0 is never.
+	KillAt, CutAt int
+}
+
+// SetDiskFault has something be wrong with a manager's disk from now on, or nothing.
+// It reports whether this world has disks.
+func (h *Host) SetDiskFault(f DiskFault) bool {
+	d := h.disk
+	if d == nil {
+		return false
+	}
+	d.full, d.broken, d.failing, d.changed = f.Full, f.Broken, f.Syncs, h.w.now
+	d.killAt, d.cutAt = 0, 0
+	if f.KillAt > 0 {
+		d.killAt = d.ops + uint64(f.KillAt)
+	}
+	if f.CutAt > 0 {
+		d.cutAt = d.ops + uint64(f.CutAt)
+	}
+	return true
+}
+
 // DiskWell reports whether the manager's log is written as fast as is usual, and
 // since when; a worker has none.
 func (h *Host) DiskWell() (since time.Duration, ok bool) {
+	if h.disk != nil {
+		return time.Duration(h.disk.changed), h.disk.well()
+	}
 	if h.replica == nil {
 		return 0, true
 	}

@@ -446,6 +446,9 @@ func (m *raftModel) delay(from, to *Host) time.Duration {
 // again has what is under way to a host, or from it, be sent once more: by now it
 // may come sooner.
 func (m *raftModel) again(h *Host) {
+	if m == nil {
+		return
+	}
 	for _, r := range m.replicas {
 		for i, o := range m.replicas {
 			if r.leads && o != r && (o.h == h || r.h == h) {

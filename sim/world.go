@@ -39,6 +39,14 @@ type Config struct {
 	// SnapshotEntries is after how many entries a manager takes a snapshot; 0
 	// draws it for the run, and may draw as few as 4.
 	SnapshotEntries int
+
+	// Program, if set, is what managers run, each in a sandbox: the log is then real,
+	// and not modelled.
+	Program Program
+	// Unguarded names guards of the log that are off, in a program that can do without.
+	Unguarded []string
+	// Verbose has what daemons in sandboxes log be a part of the trace.
+	Verbose bool
 }
 
 // A HostConfig is one host of a swarm.
@@ -54,6 +62,8 @@ type HostConfig struct {
 	Availability swarm.NodeAvailability
 	// Outside says that the host is no member when the run begins: it may join.
 	Outside bool
+	// Program, if set, is what this host runs, if it is or may be a manager.
+	Program Program
 }
 
 // A World is a swarm in one thread: the engines of its hosts under simulated
@@ -66,7 +76,9 @@ type World struct {
 	now                int64
 	timeline           timeline
 	links              []link
-	log                *raftModel
+	log                *raftModel // nil where managers run in sandboxes
+	raft               *boxes     // nil where the log is modelled
+	program            Program
 	trace              *Trace
 	images             map[string]Image
 	cluster            state.ClusterID
@@ -117,7 +129,11 @@ func New(c Config) (*World, error) {
 		w.Hosts = append(w.Hosts, newHost(w, i, hc, state.NodeID(mint.ID())))
 	}
 	w.admitAll()
-	w.log = newRaftModel(w, c.SnapshotEntries)
+	if c.Program == nil {
+		w.log = newRaftModel(w, c.SnapshotEntries)
+	} else {
+		w.program, w.raft = c.Program, newBoxes(w, c)
+	}
 	w.found(c, mint)
 	for _, h := range w.Hosts {
 		h.Start()
@@ -166,12 +182,12 @@ func (w *World) admitAll() {
 func (w *World) found(c Config, mint *entropy.Source) {
 	store := state.NewStore()
 	d := store.Draft()
-	first := w.Hosts[0]
+	founder := w.Hosts[0]
 	spec := swarm.Spec{}
 	spec.Dispatcher.HeartbeatPeriod = c.Heartbeat
 	wall := state.Wall(epoch().UnixNano())
-	control.Found(d, mint, wall, control.SwarmInit{AdvertiseAddr: first.addr(), Spec: spec, Availability: first.config.Availability}, control.Founder{
-		Node: first.ID, Cluster: w.cluster, Description: first.description(),
+	control.Found(d, mint, wall, control.SwarmInit{AdvertiseAddr: founder.addr(), Spec: spec, Availability: founder.config.Availability}, control.Founder{
+		Node: founder.ID, Cluster: w.cluster, Description: founder.description(),
 		RootCert: []byte("simulated"), RootKey: []byte("simulated"), RootDigest: strings.Repeat("0", 50),
 	})
 	for _, h := range w.Hosts {
@@ -199,7 +215,12 @@ func (w *World) found(c Config, mint *entropy.Source) {
 		}
 		d.PutNode(node)
 	}
-	w.log.begin(state.Entry{Base: 0, Changes: d.Changes()})
+	first := state.Entry{Base: 0, Changes: d.Changes()}
+	if w.raft != nil {
+		w.raft.first = [][]byte{first.Append(nil)}
+		return
+	}
+	w.log.begin(first)
 }
 
 // Observe adds an observer. It may be a [ContainerObserver] and a [LogObserver] too.
@@ -239,7 +260,22 @@ func (w *World) Host(name string) *Host {
 }
 
 // Leader returns the host that leads and can commit, nil if there is none.
-func (w *World) Leader() *Host { return w.log.leading() }
+func (w *World) Leader() *Host {
+	if w.raft != nil {
+		return w.raft.leading()
+	}
+	return w.log.leading()
+}
+
+// Close ends what still runs. The world must not be used after it.
+func (w *World) Close() {
+	for _, h := range w.Hosts {
+		if h.box != nil {
+			h.box.end()
+			h.box = nil
+		}
+	}
+}
 
 // At has something done at a virtual time, which is not in the past.
 func (w *World) At(at time.Duration, do func()) { w.timeline.add(max(int64(at), w.now), do) }
@@ -323,7 +359,7 @@ func (w *World) Note(words ...string) { w.trace.say(w.now, "-", "!", words...) }
 func (w *World) Call(h *Host, call control.Call, done func(control.Answer)) engine.RequestID {
 	w.requests++
 	id := engine.RequestID(w.requests)
-	if h.engine == nil {
+	if !h.Running() {
 		return id
 	}
 	h.requests[id] = done
@@ -343,7 +379,10 @@ func (w *World) Origin(id engine.RequestID) engine.RequestID {
 // Quiet reports whether nothing is under way but what comes at its time: no
 // proposal, no order to a container runtime, no call.
 func (w *World) Quiet() bool {
-	return w.log.quiet() && !slices.ContainsFunc(w.Hosts, func(h *Host) bool { return h.busy() })
+	if w.raft != nil && !w.raft.quiet() || w.log != nil && !w.log.quiet() {
+		return false
+	}
+	return !slices.ContainsFunc(w.Hosts, func(h *Host) bool { return h.busy() })
 }
 
 func seedOf(s *Stream) entropy.Seed {

@@ -30,6 +30,7 @@ const (
 
 type exploreFlags struct {
 	during time.Duration
+	world  worldChoice
 	seeds  seedRange
 	faults []string
 	out    string
@@ -63,6 +64,7 @@ func newExplore(c console) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
+	f.world.add(flags)
 	flags.DurationVar(&f.during, "for", 0, "stop after so long in real time")
 	flags.Var(&f.seeds, "seeds", "draw plans from every seed from A to B")
 	flags.StringSliceVar(&f.faults, "faults", nil, "only these kinds of faults")
@@ -77,6 +79,7 @@ func newExplore(c console) *cobra.Command {
 type exploration struct {
 	c console
 	f *exploreFlags
+	w world
 
 	began, shown time.Time
 	runs         int
@@ -94,8 +97,16 @@ type explored struct {
 	err    error
 }
 
-func explore(ctx context.Context, c console, f *exploreFlags) error {
-	e := &exploration{c: c, f: f, began: time.Now(), probes: map[string]uint64{}, failed: map[string][]uint64{}}
+func explore(ctx context.Context, c console, f *exploreFlags) (err error) {
+	w, err := f.world.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if w.name == worldRaft && f.faults == nil {
+		f.faults = append(plan.Faults(), plan.RaftFaults()...)
+	}
+	e := &exploration{c: c, f: f, w: w, began: time.Now(), probes: map[string]uint64{}, failed: map[string][]uint64{}}
 	if f.during > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.during)
@@ -109,7 +120,7 @@ func explore(ctx context.Context, c console, f *exploreFlags) error {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if ended := ctx.Err(); ended != nil && !errors.Is(ended, context.DeadlineExceeded) {
 		return errors.New("interrupted")
 	}
 	return e.end()
@@ -137,7 +148,7 @@ func (e *exploration) runAll(parent context.Context) func(func(explored) bool) {
 		for range e.f.jobs {
 			workers.Go(func() {
 				for seed := range seeds {
-					x := exploreOne(seed, e.f.faults)
+					x := e.w.exploreOne(seed, e.f.faults)
 					select {
 					case done <- x:
 					case <-ctx.Done():
@@ -159,9 +170,9 @@ func (e *exploration) runAll(parent context.Context) func(func(explored) bool) {
 }
 
 // exploreOne draws the plan of a seed and runs it.
-func exploreOne(seed uint64, faults []string) explored {
+func (w world) exploreOne(seed uint64, faults []string) explored {
 	p := plan.Draw(sim.NewStream(seed, "plan"), seed, faults)
-	r, err := plan.Run(p, parser{})
+	r, err := w.stage().Run(p)
 	return explored{p, r, err}
 }
 
@@ -193,7 +204,7 @@ func (e *exploration) add(x explored) error {
 func (e *exploration) keep(p *plan.Plan, sentence string) error {
 	if e.f.shrink > 0 && e.shrunk < exploreShrinksMax {
 		e.shrunk++
-		small, _, err := shrinkPlan(e.c, p, e.f.shrink, !e.f.json)
+		small, _, err := shrinkPlan(e.c, e.w, p, e.f.shrink, !e.f.json)
 		if err != nil {
 			return err
 		}
@@ -213,7 +224,7 @@ func (e *exploration) keep(p *plan.Plan, sentence string) error {
 	for _, n := range p.Necessary() {
 		e.print("    necessary: %s\n", n)
 	}
-	e.print("    once more:  swarmsim replay %s\n\n", file)
+	e.print("    once more:  swarmsim replay %s%s\n\n", e.w.flags(), file)
 	return nil
 }
 

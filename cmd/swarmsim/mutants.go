@@ -120,7 +120,7 @@ func plantOne(ctx context.Context, b mutant.Planted, f *mutantsFlags) (*score, e
 			return nil, errors.New("interrupted")
 		}
 		mutant.Plant(b.Bug)
-		x := exploreOne(seed, nil)
+		x := world{name: worldModel}.exploreOne(seed, nil)
 		if x.err != nil {
 			return nil, fmt.Errorf("seed %d: %w", seed, x.err)
 		}
@@ -159,7 +159,7 @@ func plantOne(ctx context.Context, b mutant.Planted, f *mutantsFlags) (*score, e
 // planted.
 func passesWithout(seed uint64) (bool, error) {
 	mutant.Plant("")
-	x := exploreOne(seed, nil)
+	x := world{name: worldModel}.exploreOne(seed, nil)
 	if x.err != nil {
 		return false, fmt.Errorf("seed %d: %w", seed, x.err)
 	}

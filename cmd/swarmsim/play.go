@@ -51,12 +51,18 @@ type sometime struct {
 	Reached bool   `json:"reached"`
 }
 
-// play plays one scenario once, in the world of one thread.
+// play plays one scenario once, in the world where the log is modelled.
 func play(s *script.Script, seed uint64, trace io.Writer) (*report, error) {
+	return world{name: worldModel}.play(s, seed, trace)
+}
+
+// play plays one scenario once.
+func (w world) play(s *script.Script, seed uint64, trace io.Writer) (*report, error) {
 	began := time.Now()
 	last := &tail{}
 	config := s.Config
 	config.Seed, config.Trace = seed, last
+	w.shape(&config)
 	if trace != nil {
 		config.Trace = io.MultiWriter(last, trace)
 	}
@@ -64,8 +70,9 @@ func play(s *script.Script, seed uint64, trace io.Writer) (*report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.File, err)
 	}
+	defer stage.World.Close()
 	outcome := script.Play(s, stage)
-	r := newReport(seeded{s, seed}, worldModel, outcome, stage.Probes())
+	r := newReport(seeded{s, seed}, w.name, outcome, stage.Probes())
 	r.Events, r.Trace = stage.World.Steps(), stage.World.Trace().Sum()
 	if err := stage.World.Trace().Err(); err != nil {
 		return nil, fmt.Errorf("the trace cannot be written: %w", err)

@@ -11,7 +11,7 @@ import (
 
 // newReplay is run with nothing to choose: the plan has its seed.
 func newReplay(c console) *cobra.Command {
-	f := &runFlags{world: "model", seed: 1, seeds: seedRange{1, 1}, own: true, jobs: 1}
+	f := &runFlags{seed: 1, seeds: seedRange{1, 1}, own: true, jobs: 1}
 	cmd := &cobra.Command{
 		Use:     "replay [OPTIONS] PLAN",
 		Short:   "Play a plan once more, exactly as it was",
@@ -29,6 +29,7 @@ func newReplay(c console) *cobra.Command {
 			return runAll(cmd.Context(), c, f, args)
 		},
 	}
+	f.world.add(cmd.Flags())
 	cmd.Flags().StringVar(&f.trace, "trace", "", "write the trace to this file")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print what it came to as a JSON object")
 	return cmd

@@ -16,14 +16,8 @@ import (
 	"github.com/swarmd/swarmd/sim/script"
 )
 
-// The worlds that scenarios are played in.
-const (
-	worldModel = "model"
-	worldReal  = "real"
-)
-
 type runFlags struct {
-	world   string
+	world   worldChoice
 	seed    uint64
 	seeds   seedRange
 	own     bool // no seed was given: a scenario that has one of its own is drawn from that
@@ -63,7 +57,8 @@ func newRun(c console) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.world, "world", worldModel, "world to play in: model, simulated in one thread, or real, on hosts of this machine")
+	f.world.real = true
+	f.world.add(flags)
 	flags.Uint64Var(&f.seed, "seed", 1, "what everything random is drawn from, rather than the seed of the scenario's swarm line")
 	flags.Var(&f.seeds, "seeds", "play each scenario with every seed from A to B")
 	flags.StringVar(&f.trace, "trace", "", "write the trace to this file (one scenario, one seed)")
@@ -75,10 +70,7 @@ func newRun(c console) *cobra.Command {
 	return cmd
 }
 
-func runAll(ctx context.Context, c console, f *runFlags, args []string) error {
-	if f.world != worldModel && f.world != worldReal {
-		return fmt.Errorf("there is no world %q; there are: %s, %s", f.world, worldModel, worldReal)
-	}
+func runAll(ctx context.Context, c console, f *runFlags, args []string) (err error) {
 	if f.jobs < 1 {
 		return fmt.Errorf("--jobs is %d; at least 1 run goes on at a time", f.jobs)
 	}
@@ -89,21 +81,26 @@ func runAll(ctx context.Context, c console, f *runFlags, args []string) error {
 	if f.trace != "" && (len(scripts) != 1 || f.seeds.first != f.seeds.last) {
 		return errors.New("--trace is for one scenario and one seed; add --seed N")
 	}
-	runs := playAll(ctx, f, scripts)
-	if f.world == worldReal {
+	w, err := f.world.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	runs := playAll(ctx, f, w, scripts)
+	if w.name == worldReal {
 		if err := checkRealRuns(f, scripts); err != nil {
 			return err
 		}
 		runs = playAllReal(ctx, c, f, scripts)
 	}
-	total := newSummary(c, f, len(scripts))
+	total := newSummary(c, f, w, len(scripts))
 	for r := range runs {
 		if r.err != nil {
 			return r.err
 		}
 		total.add(r.report)
 	}
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
 	return total.end()
@@ -146,7 +143,7 @@ type result struct {
 
 // playAll plays every scenario with every seed, several at the same time, and
 // yields what they came to in order.
-func playAll(parent context.Context, f *runFlags, scripts []*script.Script) func(func(result) bool) {
+func playAll(parent context.Context, f *runFlags, w world, scripts []*script.Script) func(func(result) bool) {
 	return func(yield func(result) bool) {
 		ctx, cancel := context.WithCancel(parent)
 		var all sync.WaitGroup
@@ -185,7 +182,7 @@ func playAll(parent context.Context, f *runFlags, scripts []*script.Script) func
 		for range f.jobs {
 			all.Go(func() {
 				for j := range queue {
-					report, err := playTo(j.seeded, f.trace)
+					report, err := w.playTo(j.seeded, f.trace)
 					j.done <- result{report, err}
 				}
 			})
@@ -204,16 +201,16 @@ func playAll(parent context.Context, f *runFlags, scripts []*script.Script) func
 }
 
 // playTo plays one run, with its trace in a file if that has a name.
-func playTo(s seeded, file string) (*report, error) {
+func (w world) playTo(s seeded, file string) (*report, error) {
 	if file == "" {
-		return play(s.script, s.seed, nil)
+		return w.play(s.script, s.seed, nil)
 	}
 	f, err := os.Create(file)
 	if err != nil {
 		return nil, fmt.Errorf("the trace cannot be written: %w", err)
 	}
 	buffer := bufio.NewWriter(f)
-	r, err := play(s.script, s.seed, buffer)
+	r, err := w.play(s.script, s.seed, buffer)
 	return r, errors.Join(err, buffer.Flush(), f.Close())
 }
 

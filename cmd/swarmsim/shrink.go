@@ -13,7 +13,7 @@ import (
 )
 
 func newShrink(c console) *cobra.Command {
-	during, out := 5*time.Minute, ""
+	during, out, choice := 5*time.Minute, "", &worldChoice{}
 	cmd := &cobra.Command{
 		Use:   "shrink [OPTIONS] PLAN",
 		Short: "Make a plan that fails smaller",
@@ -31,7 +31,12 @@ func newShrink(c console) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			small, sentence, err := shrinkPlan(c, p, during, true)
+			w, err := choice.open()
+			if err != nil {
+				return err
+			}
+			defer w.close() //nolint:errcheck // the program is not needed any more
+			small, sentence, err := shrinkPlan(c, w, p, during, true)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -54,17 +59,18 @@ func newShrink(c console) *cobra.Command {
 			return nil
 		},
 	}
+	choice.add(cmd.Flags())
 	cmd.Flags().DurationVar(&during, "for", during, "stop after so long in real time")
 	cmd.Flags().StringVar(&out, "out", "", "file for what it comes to (default PLAN with -small)")
 	return cmd
 }
 
 // shrinkPlan makes a plan smaller for at most so long.
-func shrinkPlan(c console, p *plan.Plan, during time.Duration, show bool) (*plan.Plan, string, error) {
+func shrinkPlan(c console, w world, p *plan.Plan, during time.Duration, show bool) (*plan.Plan, string, error) {
 	began := time.Now()
 	shown := began
 	s := plan.Shrinker{
-		Parser: parser{},
+		Stage:  w.stage(),
 		Enough: func() bool { return time.Since(began) > during },
 		Tried: func(tries int, best *plan.Plan) {
 			now := time.Now()

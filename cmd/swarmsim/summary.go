@@ -24,6 +24,7 @@ const (
 type summary struct {
 	c         console
 	f         *runFlags
+	w         world
 	scenarios int
 
 	runs, failed  int
@@ -43,9 +44,9 @@ type summary struct {
 // A reach is how many runs had the chance to reach something, and how many did.
 type reach struct{ runs, reached int }
 
-func newSummary(c console, f *runFlags, scenarios int) *summary {
+func newSummary(c console, f *runFlags, w world, scenarios int) *summary {
 	now := time.Now()
-	return &summary{c: c, f: f, scenarios: scenarios, began: now, probes: map[string]uint64{}, sometimes: map[string]*reach{}}
+	return &summary{c: c, f: f, w: w, scenarios: scenarios, began: now, probes: map[string]uint64{}, sometimes: map[string]*reach{}}
 }
 
 func (s *summary) print(format string, args ...any) { _, _ = fmt.Fprintf(s.c.out, format, args...) }
@@ -127,7 +128,7 @@ func (s *summary) failure(r *report) {
 		s.print("  once more:  swarmsim run --world real --keep --seed %d %s\n\n", r.Seed, r.File)
 		return
 	}
-	s.print("  once more:  swarmsim run --seed %d --trace trace.txt %s && swarmsim show trace.txt\n\n", r.Seed, r.File)
+	s.print("  once more:  swarmsim run %s--seed %d --trace trace.txt %s && swarmsim show trace.txt\n\n", s.w.flags(), r.Seed, r.File)
 }
 
 // flushName ends what is told of one scenario.
@@ -142,7 +143,7 @@ func (s *summary) flushName() {
 			word = "FAILED"
 			played += fmt.Sprintf(", %d failed", s.badOf)
 		}
-		if s.f.world == worldReal {
+		if s.w.name == worldReal {
 			s.print("%s  %-40s %s, %s, and %s with the hosts made and removed\n", word, s.name, played, seconds(s.virtualOf), seconds(s.wallOf))
 		} else {
 			s.print("%s  %-40s %s, %s simulated, %.0f times real time\n", word, s.name, played, seconds(s.virtualOf), s.virtualOf/max(s.wallOf, 1e-9))
@@ -182,7 +183,7 @@ func (s *summary) end() error {
 			s.print("never in %s: %s\n", runs(o.runs), key)
 		}
 	}
-	if !s.f.json && s.f.world == worldReal {
+	if !s.f.json && s.w.name == worldReal {
 		s.print("%s, %d failed; %s in the real world\n", runs(s.runs), s.failed, seconds(s.virtual))
 	} else if !s.f.json {
 		unreached := check.Unreached(s.probes)

@@ -51,22 +51,6 @@ type proposed struct {
 	data   []byte
 }
 
-// Bootstrap makes the log in cfg, which must be empty, that of a new swarm whose
-// only voter is this node. It is durable when Bootstrap returns; [Open] runs it.
-func Bootstrap(cfg Config) error {
-	l, err := newLog(cfg)
-	if err != nil {
-		return err
-	}
-	defer l.stopWriter()
-	self := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(cfg.Node), Address: raft.ServerAddress(cfg.Node)}
-	err = raft.BootstrapCluster(l.cfg.raftConfig(nil, false), l.logs, l.stable, l.snaps, l.transport(), raft.Configuration{Servers: []raft.Server{self}})
-	if err != nil {
-		return fmt.Errorf("bootstrap the log of node %s: %w", cfg.Node, err)
-	}
-	return nil
-}
-
 // Open runs the log of a member. The newest snapshot is posted before it returns,
 // committed entries after it when a leader is known. A damaged log or snapshot is
 // an error: an older snapshot is not silently used in place of a newer one.

@@ -15,6 +15,11 @@ func Faults() []string {
 	}
 }
 
+// RaftFaults lists the kinds that only a world has in which the log is real.
+func RaftFaults() []string {
+	return []string{"kill-at-write", "cut-at-write", "disk-full", "disk-broken", "sync-fails"}
+}
+
 // faults draws what goes wrong. Targets are names or words that mean the same
 // whatever else was drawn: what is left out of a plan must not move the rest.
 func (g *generator) faults(only []string) {
@@ -117,6 +122,8 @@ func (g *generator) fault(kind string) Event {
 			e.Do = "disk % slow " + g.pick("10ms", "300ms", "2s", "10s")
 		}
 		e.Target = g.pick("leader", "leader", fmt.Sprintf("m%d", 1+g.N(g.plan.Managers)))
+	case "kill-at-write", "cut-at-write", "disk-full", "disk-broken", "sync-fails":
+		g.breakDisk(&e)
 	case "mishaps":
 		e.Do, e.Undo = "mishaps % "+g.mishaps(), "mishaps % none"
 		e.Target = g.pick("all", g.target(), "workers")
@@ -132,6 +139,24 @@ func (g *generator) fault(kind string) Event {
 		e.Target = g.pick("managers", "all", g.majority())
 	}
 	return e
+}
+
+// breakDisk is a fault of a manager's disk.
+func (g *generator) breakDisk(e *Event) {
+	e.Undo = "disk % ok"
+	switch e.Fault {
+	case "kill-at-write":
+		e.Do, e.Undo = "disk % kill-at "+g.pick("3", "10", "50"), "start %"
+	case "cut-at-write":
+		e.Do, e.Undo = "disk % cut-at "+g.pick("3", "10", "50"), "start %"
+	case "disk-full":
+		e.Do = "disk % full"
+	case "disk-broken":
+		e.Do = "disk % broken"
+	default:
+		e.Do = "disk % fails-sync"
+	}
+	e.Target = fmt.Sprintf("m%d", 1+g.N(g.plan.Managers))
 }
 
 func (g *generator) other() string {
@@ -168,7 +193,7 @@ func (g *generator) flap(e Event) {
 // Unknown returns the first of some names that is no kind of fault, "" if all are.
 func Unknown(kinds []string) string {
 	for _, k := range kinds {
-		if !slices.Contains(Faults(), k) {
+		if !slices.Contains(Faults(), k) && !slices.Contains(RaftFaults(), k) {
 			return k
 		}
 	}

@@ -83,7 +83,7 @@ func TestPlans(t *testing.T) {
 	for i := range *plans {
 		seed := *first + uint64(i)
 		p := plan.Draw(sim.NewStream(seed, "plan"), seed, nil)
-		r, err := plan.Run(p, commandLine{})
+		r, err := plan.Stage{Parser: commandLine{}}.Run(p)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -91,7 +91,7 @@ func TestPlans(t *testing.T) {
 			continue
 		}
 		tries := 0
-		s := plan.Shrinker{Parser: commandLine{}, Enough: func() bool { return tries > 300 }, Tried: func(n int, _ *plan.Plan) { tries = n }}
+		s := plan.Shrinker{Stage: plan.Stage{Parser: commandLine{}}, Enough: func() bool { return tries > 300 }, Tried: func(n int, _ *plan.Plan) { tries = n }}
 		small, sentence, err := s.Shrink(p)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -131,7 +131,7 @@ func TestPlansRepeat(t *testing.T) {
 	}
 	var steps []uint64
 	for _, p := range []*plan.Plan{p, p, read} {
-		r, err := plan.Run(p, commandLine{})
+		r, err := plan.Stage{Parser: commandLine{}}.Run(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestShrink(t *testing.T) {
 		}
 	}
 	p.Rules = []string{"never starts s1 >= 1"}
-	s := plan.Shrinker{Parser: commandLine{}}
+	s := plan.Shrinker{Stage: plan.Stage{Parser: commandLine{}}}
 	small, sentence, err := s.Shrink(p)
 	if err != nil {
 		t.Fatal(err)

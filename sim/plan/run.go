@@ -28,17 +28,28 @@ func (r *Result) Sentence() string {
 	return r.Violations[0].Sentence
 }
 
-// Run plays a plan in the simulated world, watched by every oracle. An error says
+// A Stage is how plans are played.
+type Stage struct {
+	Parser script.Parser
+	// Shape, if set, changes the world that a plan has asked for.
+	Shape func(*sim.Config)
+}
+
+// Run plays a plan in a simulated world, watched by every oracle. An error says
 // that its scenario cannot be read.
-func Run(p *Plan, parser script.Parser) (*Result, error) {
-	s, err := script.Parse("plan.txt", p.Scenario(), parser)
+func (in Stage) Run(p *Plan) (*Result, error) {
+	s, err := script.Parse("plan.txt", p.Scenario(), in.Parser)
 	if err != nil {
 		return nil, fmt.Errorf("the plan is no scenario: %w", err)
+	}
+	if in.Shape != nil {
+		in.Shape(&s.Config)
 	}
 	stage, err := script.NewModel(s.Config)
 	if err != nil {
 		return nil, fmt.Errorf("the plan makes no world: %w", err)
 	}
+	defer stage.World.Close()
 	stage.World.Observe((*bound)(stage.World))
 	outcome := script.Play(s, stage)
 	return &Result{outcome.Violations, stage.Probes(), outcome.Virtual, stage.World.Steps()}, nil

@@ -5,14 +5,12 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/swarmd/swarmd/sim/script"
 )
 
 // A Shrinker makes a plan that fails small: fewer events first, then fewer hosts,
 // then shorter times, then simpler commands, as long as the same sentence is broken.
 type Shrinker struct {
-	Parser script.Parser
+	Stage Stage
 	// Enough reports whether it has taken long enough; nil is never.
 	Enough func() bool
 	// Tried, if set, is told after every try.
@@ -26,7 +24,7 @@ type Shrinker struct {
 // Shrink returns the smallest plan that it has found that breaks the sentence
 // which p breaks, and that sentence; "" if p breaks none.
 func (s *Shrinker) Shrink(p *Plan) (*Plan, string, error) {
-	r, err := Run(p, s.Parser)
+	r, err := s.Stage.Run(p)
 	if err != nil {
 		return nil, "", err
 	}
@@ -74,7 +72,7 @@ func (s *Shrinker) try(p *Plan) bool {
 		return false
 	}
 	s.tries++
-	r, err := Run(p, s.Parser)
+	r, err := s.Stage.Run(p)
 	kept := err == nil && r.Sentence() == s.sentence
 	if kept {
 		s.best = p

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/swarmd/swarmd/sim"
@@ -40,6 +41,10 @@ func (m *Model) Do(f Fault) error {
 			return fmt.Errorf("%s keeps no log: only managers' disks can be slow or stuck", f.Host)
 		}
 		w.Host(f.Host).SetDisk(f.Slow, f.Stuck)
+	case BreakDisk:
+		if !w.Host(f.Host).SetDiskFault(f.DiskFault) {
+			return errors.New("in this world the log is a model, and so is its disk: play it with --world raft")
+		}
 	case SetMishaps:
 		w.Host(f.Host).SetMishaps(func(now *sim.Mishaps) { *now = f.Mishaps })
 	case LoseRuntime:

@@ -189,6 +189,11 @@ type (
 		Slow  time.Duration
 		Stuck bool
 	}
+	// BreakDisk has something else be wrong with a disk on which a log is real.
+	BreakDisk struct {
+		Host string
+		sim.DiskFault
+	}
 	// SetMishaps says what may go wrong in the container runtime from now on.
 	SetMishaps struct {
 		Host    string
@@ -220,6 +225,7 @@ func (HealPath) isFault()     {}
 func (SetClock) isFault()     {}
 func (SetDrift) isFault()     {}
 func (SetDisk) isFault()      {}
+func (BreakDisk) isFault()    {}
 func (SetMishaps) isFault()   {}
 func (LoseRuntime) isFault()  {}
 func (EndContainer) isFault() {}

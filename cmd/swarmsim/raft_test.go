@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/swarmd/swarmd/sim/sandbox"
+	"github.com/swarmd/swarmd/sim/script"
+)
+
+// raftWorld is world raft, with guards turned off, if any are named. What managers
+// run is built here; what that is compiled to is kept between tests.
+func raftWorld(t testing.TB, unguarded ...string) world {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "guest.wasm")
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", file}
+	if len(unguarded) > 0 {
+		args = append(args, "-tags", "unguarded")
+	}
+	build := exec.CommandContext(t.Context(), "go", append(args, "../../sim/guest")...)
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the guest cannot be built: %v\n%s", err, out)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := sandbox.Load(file, filepath.Join(cache, "swarmsim"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := world{name: worldRaft, program: program, unguarded: unguarded}
+	t.Cleanup(func() {
+		if err := w.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func story(t testing.TB, file string) *script.Script {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed(t, file, string(text))
+}
+
+func parsed(t testing.TB, file, text string) *script.Script {
+	t.Helper()
+	s, err := script.Parse(file, text, parser{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// The stories that the log matters to pass where managers run production's code,
+// and the same seed gives the same run, to the byte.
+func TestRaftWorld(t *testing.T) {
+	w := raftWorld(t)
+	for _, name := range []string{"leader-loss", "node-shutdown", "partition-leader", "power-loss"} {
+		t.Run(name, func(t *testing.T) {
+			s := story(t, "../../scenarios/"+name+".txt")
+			first, err := w.play(s, 1, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first.Verdict != passed {
+				t.Fatalf("%s:%d: %s: %v", s.File, first.Line, first.Command, first.Violations)
+			}
+			var trace bytes.Buffer
+			again, err := w.play(s, 1, &trace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again.Trace != first.Trace || again.Events != first.Events {
+				t.Errorf("%d events have the hash %s; once more, %d have %s", first.Events, first.Trace, again.Events, again.Trace)
+			}
+		})
+	}
+}
+
+// BenchmarkRaftWorld is a minute of a swarm at rest whose managers run production's
+// code: 5 managers, 10 workers, 100 tasks.
+func BenchmarkRaftWorld(b *testing.B) {
+	w := raftWorld(b)
+	s := parsed(b, "bench.txt", "# At rest.\nswarm --managers 5 --workers 10\n"+
+		"service create --name website --replicas 100 nginx:alpine\nawait 60s website 100/100\nadvance 10m\n")
+	for b.Loop() {
+		r, err := w.play(s, 1, nil)
+		if err != nil || r.Verdict != passed {
+			b.Fatalf("%+v %v", r, err)
+		}
+		b.ReportMetric(r.Virtual/r.Wall, "times-real-time")
+	}
+}
