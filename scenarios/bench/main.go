@@ -24,6 +24,7 @@ import (
 type options struct {
 	swarmd  string
 	image   string // archive with the image that is run
+	runtime string // tests of real/runtime, compiled: bare containerd is measured with them
 	engine  string // output of go test -bench, to be put first in the table
 	rounds  int
 	idle    time.Duration
@@ -35,6 +36,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.swarmd, "swarmd", "bin/swarmd", "the daemon's file")
 	flag.StringVar(&o.image, "image", "", "archive of the image nginx:alpine")
+	flag.StringVar(&o.runtime, "runtime", "", "the tests of real/runtime, compiled, to measure bare containerd with")
 	flag.StringVar(&o.engine, "engine", "", "file with the output of the engine's benchmarks")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle daemon is watched")
@@ -84,13 +86,8 @@ func run(ctx context.Context, o options) (err error) {
 			continue
 		}
 		for range max(1, o.rounds/m.less()) {
-			for _, s := range swarms {
-				fmt.Fprintf(os.Stderr, "%-40s %s\n", m.name, s.host.Daemon)
-				values, err := m.take(ctx, s)
-				if err != nil {
-					return fmt.Errorf("%s of %s: %w", m.name, s.host.Daemon, err)
-				}
-				report.add(s.host.Daemon, values)
+			if err := round(ctx, m, swarms, o, report); err != nil {
+				return err
 			}
 		}
 	}
@@ -112,6 +109,28 @@ func run(ctx context.Context, o options) (err error) {
 		s.remove() // several more are enough for this machine
 	}
 	return measureClusters(ctx, dir, sides, o, report)
+}
+
+// round takes a measure of every side once.
+func round(ctx context.Context, m measure, swarms []*swarm, o options, report report) error {
+	for _, s := range swarms {
+		fmt.Fprintf(os.Stderr, "%-40s %s\n", m.name, s.host.Daemon)
+		values, err := m.take(ctx, s)
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", m.name, s.host.Daemon, err)
+		}
+		report.add(s.host.Daemon, values)
+	}
+	if m.bare == "" || o.runtime == "" {
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "%-40s %s\n", m.name, containerd)
+	took, err := launchBare(ctx, o.runtime)
+	if err != nil {
+		return err
+	}
+	report.add(containerd, map[string]float64{m.bare: took})
+	return nil
 }
 
 // measureClusters measures swarms of several hosts, one daemon after the other.

@@ -12,6 +12,8 @@ import (
 // Names of what is measured, as the table has them.
 const (
 	launched     = "service create → %d running"
+	launchedPace = "containers a second, of %d"
+	launchedBare = "service create → %d beside bare containerd"
 	removed      = "service rm of 50 → no container"
 	replaced     = "killed container replaced, beyond the delay"
 	rolled       = "rolling update of 20, per task"
@@ -29,6 +31,7 @@ const (
 
 // Sizes of what is measured.
 const (
+	launchMax     = 50
 	updatedTasks  = 20
 	createCount   = 64
 	createClients = 16
@@ -38,7 +41,8 @@ const (
 type measure struct {
 	name string
 	take func(context.Context, *swarm) (map[string]float64, error)
-	rare bool // takes long: fewer rounds
+	rare bool   // takes long: fewer rounds
+	bare string // of its values, the one that bare containerd has as well
 }
 
 // less is how many times fewer rounds the measure gets.
@@ -53,7 +57,7 @@ func measures() []measure {
 	return []measure{
 		{name: "create 1", take: launch(1)},
 		{name: "create 10", take: launch(10)},
-		{name: "create 50", take: launch(50)},
+		{name: "create 50", take: launch(launchMax), bare: fmt.Sprintf(launchedBare, launchMax)},
 		{name: "replace", take: replace},
 		{name: "rolling update", take: roll, rare: true},
 		{name: "scale", take: scale, rare: true},
@@ -73,13 +77,16 @@ func launch(count int) func(context.Context, *swarm) (map[string]float64, error)
 		if err := s.untilRunning(ctx, count); err != nil {
 			return nil, err
 		}
-		values := map[string]float64{fmt.Sprintf(launched, count): since(start)}
+		took := since(start)
+		values := map[string]float64{fmt.Sprintf(launched, count): took}
 		start = time.Now()
 		if err := s.rm(ctx, "web"); err != nil {
 			return nil, err
 		}
-		if count == 50 {
+		if count == launchMax {
 			values[removed] = since(start)
+			values[fmt.Sprintf(launchedPace, count)] = float64(count) / took
+			values[fmt.Sprintf(launchedBare, count)] = took
 		}
 		return values, nil
 	}
