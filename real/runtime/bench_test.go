@@ -21,11 +21,11 @@ func benchImage(b *testing.B, h *testHost) {
 
 // inTurn runs launch for each of n containers, as many at a time as the runtime
 // admits, and reports the pace.
-func inTurn(b *testing.B, n int, launch func(int) error) {
+func inTurn(b *testing.B, h *testHost, n int, launch func(int) error) {
 	b.Helper()
 	b.ResetTimer()
 	var group sync.WaitGroup
-	room := make(chan struct{}, launchesMax)
+	room := make(chan struct{}, cap(h.launches))
 	for number := range n {
 		room <- struct{}{}
 		group.Go(func() {
@@ -48,7 +48,7 @@ func BenchmarkLaunch(b *testing.B) {
 	for range b.N {
 		all = append(all, task("bench", swarm.ContainerSpec{}))
 	}
-	inTurn(b, b.N, func(n int) error {
+	inTurn(b, h, b.N, func(n int) error {
 		if _, err := h.create(h.ctx, all[n]); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func BenchmarkContainerd(b *testing.B) {
 		b.Fatal(err)
 	}
 	running := make([]containerd.Task, b.N)
-	inTurn(b, b.N, func(n int) error {
+	inTurn(b, h, b.N, func(n int) error {
 		id := task("bare", swarm.ContainerSpec{}).ID
 		c, err := h.client.NewContainer(h.ctx, id, containerd.WithSnapshotter(h.host.snapshotter),
 			containerd.WithNewSnapshot(id, images[0]), containerd.WithNewSpec(oci.WithImageConfig(images[0]), oci.WithCgroup(h.cgroupPath(id))))

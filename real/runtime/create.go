@@ -47,7 +47,7 @@ func (r *Runtime) create(ctx context.Context, c agent.Container) (*container.Hea
 	if err := r.design(&rec, image); err != nil {
 		return nil, err
 	}
-	i := newInstance(rec, r.shims.place())
+	i := newInstance(rec, r.shims.place(cap(r.launches)))
 	i.op.Lock()
 	defer i.op.Unlock()
 	r.holdVolumes(i, 1)

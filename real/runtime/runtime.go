@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -75,7 +76,9 @@ type DNS struct {
 
 // Limits of a runtime.
 const (
-	launchesMax      = 4 // containers being created or started at a time; more only wait for each other
+	launchesPerCPU   = 2 // containers being created or started at a time; more only wait for each other
+	launchesMin      = 4
+	launchesMax      = 32 // containerd writes down one at a time
 	removalsMax      = 4
 	probesMax        = 8
 	operationRetries = 3 // of an operation that containerd was lost under
@@ -141,7 +144,7 @@ func Start(ctx context.Context, config Config) (*Runtime, error) {
 		log:      config.Logger,
 		byTask:   make(map[state.TaskID]*instance),
 		byID:     make(map[string]*instance),
-		launches: make(gate, launchesMax),
+		launches: make(gate, launches(goruntime.NumCPU())),
 		removals: make(gate, removalsMax),
 		probes:   make(gate, probesMax),
 	}
@@ -222,6 +225,9 @@ func validate(c Config) error {
 	}
 	return nil
 }
+
+// launches is how many containers are launched at a time on so many CPUs.
+func launches(cpus int) int { return min(max(launchesPerCPU*cpus, launchesMin), launchesMax) }
 
 // A gate admits as many at a time as it has room for.
 type gate chan struct{}

@@ -38,8 +38,9 @@ type shimTable struct {
 	byName map[string]*shim
 }
 
-// place finds a shim for a new container.
-func (t *shimTable) place() *shim {
+// place finds a shim for a new container, where as many have room as containers
+// may be in the making.
+func (t *shimTable) place(making int) *shim {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var best *shim
@@ -53,7 +54,7 @@ func (t *shimTable) place() *shim {
 			best = s
 		}
 	}
-	if roomy < launchesMax {
+	if roomy < making {
 		best = t.named(randomID())
 	}
 	best.placed++

@@ -21,10 +21,11 @@ import (
 // Containers are spread over as many shims as there may be containers in the
 // making, and no shim is overfilled.
 func TestPlacing(t *testing.T) {
+	const making = 4
 	var table shimTable
 	var placed []*shim
 	for range 50 {
-		placed = append(placed, table.place())
+		placed = append(placed, table.place(making))
 		roomy := 0
 		for _, s := range table.byName {
 			if s.placed < shimContainersMax {
@@ -34,11 +35,11 @@ func TestPlacing(t *testing.T) {
 				t.Fatalf("a shim has %d containers", s.placed)
 			}
 		}
-		if roomy > launchesMax || len(placed) >= launchesMax && roomy < launchesMax-1 {
+		if roomy > making || len(placed) >= making && roomy < making-1 {
 			t.Fatalf("after %d containers, %d shims have room", len(placed), roomy)
 		}
 	}
-	if n := len(table.byName); n > 50/shimContainersMax+launchesMax {
+	if n := len(table.byName); n > 50/shimContainersMax+making {
 		t.Errorf("50 containers have %d shims", n)
 	}
 	if s := table.join(placed[0].name); s != placed[0] {
@@ -77,7 +78,7 @@ func TestSharedShims(t *testing.T) {
 	h := startHost(t)
 	h.load(t, tinyImage, imageOf(t, v1.Config{Cmd: []string{"sleep", "600"}}))
 	byShim := make(map[int][]agent.Container)
-	for range 2 * launchesMax {
+	for range 2 * cap(h.launches) {
 		c := task("shared", swarm.ContainerSpec{})
 		shim := parent(t, h.run(t, c))
 		byShim[shim] = append(byShim[shim], c)
@@ -89,8 +90,8 @@ func TestSharedShims(t *testing.T) {
 			t.Errorf("shim %d has %d containers, want 2", shim, len(sharing))
 		}
 	}
-	if len(shims) != launchesMax {
-		t.Fatalf("there are %d shims, want %d", len(shims), launchesMax)
+	if len(shims) != cap(h.launches) {
+		t.Fatalf("there are %d shims, want %d", len(shims), cap(h.launches))
 	}
 	slices.Sort(shims)
 	// Where our own program for containerd looks for them.
@@ -130,7 +131,16 @@ func TestSharedShims(t *testing.T) {
 	}
 
 	// While all leave it, others come.
-	for range 2 * launchesMax {
+	for range 2 * cap(h.launches) {
 		h.run(t, task("late", swarm.ContainerSpec{}))
+	}
+}
+
+// More are launched at a time where there is more to launch them with.
+func TestLaunches(t *testing.T) {
+	for cpus, want := range map[int]int{1: 4, 2: 4, 8: 16, 64: 32} {
+		if got := launches(cpus); got != want {
+			t.Errorf("on %d CPUs, %d containers are launched at a time, want %d", cpus, got, want)
+		}
 	}
 }
