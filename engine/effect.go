@@ -43,12 +43,33 @@ type Publish struct{ Events []control.Event }
 // CreateAuthority asks for a new root certificate. Answered by [AuthorityCreated].
 type CreateAuthority struct{ Cluster state.ClusterID }
 
+// MakeRoot asks for another root certificate for the swarm, or for the one that is
+// given to be looked at, and for the old one to sign it. Answered by [RootMade].
+type MakeRoot struct {
+	Request RequestID
+	Root    control.NewRoot
+}
+
+// Renew asks for another certificate for this node, in the role that it has.
+// Answered by [Renewed].
+type Renew struct{}
+
+// Trust says what has changed about whom certificates are worth what they say.
+// Connections whose other end is worth less than before are to end. Nothing
+// answers it.
+type Trust struct{ Change membership.RosterChange }
+
+// Refound asks for the log to be made one whose only voter is this node, with all
+// that is in it, committed or not, and for Addr to be saved. Answered by
+// [Refounded], and then by [Elected].
+type Refound struct{ Addr string }
+
 // Bootstrap asks for a certificate of this node, signed by the root that was
 // created, for a log whose only voter it is, and then for Identity to be saved:
 // from then on the node is a member. Answered by [Elected].
 type Bootstrap struct {
-	Identity          Identity
-	RootCert, RootKey []byte // PEM
+	Identity                   Identity
+	RootCert, RootKey, NodeKey []byte // PEM
 }
 
 // Join asks one of the managers at Remotes for membership: the driver makes a key,
@@ -132,6 +153,10 @@ func (Reply) isEffect()           {}
 func (Forward) isEffect()         {}
 func (Publish) isEffect()         {}
 func (CreateAuthority) isEffect() {}
+func (MakeRoot) isEffect()        {}
+func (Renew) isEffect()           {}
+func (Trust) isEffect()           {}
+func (Refound) isEffect()         {}
 func (Bootstrap) isEffect()       {}
 func (Join) isEffect()            {}
 func (ChangeRole) isEffect()      {}

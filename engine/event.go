@@ -72,7 +72,30 @@ type AuthorityCreated struct {
 	Cluster   state.ClusterID
 	Cert, Key []byte // PEM
 	Digest    string // of the certificate, in base 36, 50 digits
-	Err       error
+	// NodeKey is a key for this node, PEM, and NodeDigest the SHA-256 of its public
+	// half.
+	NodeKey    []byte
+	NodeDigest []byte
+	Err        error
+}
+
+// RootMade answers [MakeRoot]: with the root, or with why it cannot be made.
+type RootMade struct {
+	Request RequestID
+	Root    control.Root
+	Failed  *control.Failed
+}
+
+// Certified says which certificate this node has by now, however it has come by it.
+type Certified struct{ Certificate membership.Certificate }
+
+// Renewed answers [Renew], after [Certified] if there is another certificate.
+type Renewed struct{ Err error }
+
+// Refounded answers [Refound]: the log is ready, and about to run.
+type Refounded struct {
+	Identity Identity
+	Err      error
 }
 
 // Elected says that this manager leads for Term, and that everything committed
@@ -203,6 +226,10 @@ func (ClockAdjusted) isEvent()    {}
 func (Called) isEvent()           {}
 func (ForwardReturned) isEvent()  {}
 func (AuthorityCreated) isEvent() {}
+func (RootMade) isEvent()         {}
+func (Certified) isEvent()        {}
+func (Renewed) isEvent()          {}
+func (Refounded) isEvent()        {}
 func (Elected) isEvent()          {}
 func (Deposed) isEvent()          {}
 func (VoterChanged) isEvent()     {}

@@ -32,6 +32,8 @@ type leader struct {
 	scheduler    *scheduler.Scheduler
 	dispatcher   *dispatcher.Dispatcher
 	council      *membership.Council
+	rotation     membership.Rotation
+	roots        []Called // calls that wait for a root to be made, at most rootsMax
 }
 
 // leaderCallsMax is how many calls may wait for a pass, and how many for
@@ -86,6 +88,7 @@ func lead(n *Node, term uint64, council *membership.Council, now time.Time) *lea
 func (l *leader) renewed(n *Node, now time.Time) *leader {
 	fresh := lead(n, l.term, l.council, now)
 	fresh.seq, fresh.reads = l.seq, l.reads
+	fresh.roots = l.roots
 	fresh.calls = append(l.inFlight.calls, l.calls...)
 	n.founding = l.inFlight.founding
 	return fresh
@@ -99,6 +102,9 @@ func (l *leader) called(n *Node, e Called, out *Step) {
 		return
 	}
 	if control.Writes(e.Call) {
+		if l.rotates(n, e, out) {
+			return
+		}
 		l.calls = append(l.calls, e)
 		return
 	}
@@ -165,7 +171,7 @@ func (l *leader) decide(n *Node, now time.Time, out *Step) {
 
 // due reports whether a pass could come to anything.
 func (l *leader) due(now time.Time, n *Node) bool {
-	if l.again || len(l.calls) > 0 || n.founding != nil || l.dispatcher.Pending() ||
+	if l.again || len(l.calls) > 0 || n.founding.ready() || l.rotation.Pending() || l.dispatcher.Pending() ||
 		l.council.Pending() || l.orchestrator.Pending() || l.ports.Pending() || l.addresses.Pending() || l.scheduler.Pending() {
 		return true
 	}
@@ -177,12 +183,17 @@ func (l *leader) due(now time.Time, n *Node) bool {
 // volatile memory of all before the next stage runs.
 func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) *proposal {
 	wall := n.wall(now)
-	p := &proposal{founding: n.founding}
-	if f := n.founding; f != nil {
-		control.Found(draft, n.mint, wall, f.call, control.Founder{
-			Node: f.node, Cluster: f.cluster, Description: n.description,
-			RootCert: f.authority.Cert, RootKey: f.authority.Key, RootDigest: f.authority.Digest,
-		})
+	p := &proposal{}
+	if f := n.founding; f.ready() {
+		p.founding = f
+		if f.again {
+			control.Refound(draft, wall, f.node, f.call.AdvertiseAddr)
+		} else {
+			control.Found(draft, n.mint, wall, f.call, control.Founder{
+				Node: f.node, Cluster: f.cluster, Description: n.description, NodeKey: f.authority.NodeDigest,
+				RootCert: f.authority.Cert, RootKey: f.authority.Key, RootDigest: f.authority.Digest,
+			})
+		}
 		p.replies = append(p.replies, Reply{f.request, control.Created{ID: string(f.node)}})
 		n.founding = nil
 	}
@@ -195,6 +206,7 @@ func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) *proposal {
 	p.calls, l.calls = l.calls[:taken:taken], l.calls[taken:]
 	l.dispatcher.Apply(draft, now, wall)
 	l.council.Record(draft, wall)
+	l.rotation.Finish(draft, n.mint, wall)
 	l.observe(draft)
 	l.orchestrator.Reconcile(draft, n.mint, now, wall)
 	l.observe(draft)
@@ -208,6 +220,7 @@ func (l *leader) pass(n *Node, draft *state.Draft, now time.Time) *proposal {
 	l.addresses.Observe(&placed)
 	l.dispatcher.Observe(&placed)
 	l.council.Observe(&placed)
+	l.rotation.Observe(&placed)
 	return p
 }
 
@@ -219,6 +232,7 @@ func (l *leader) observe(draft *state.Draft) {
 	l.scheduler.Observe(&delta)
 	l.dispatcher.Observe(&delta)
 	l.council.Observe(&delta)
+	l.rotation.Observe(&delta)
 }
 
 // proposed reports whether the entry of this name is the one in flight.
@@ -279,7 +293,7 @@ func (l *leader) abdicate(out *Step) {
 			out.do(Reply{r.Request, fail(control.Internal, textUnknown)})
 		}
 	}
-	for _, c := range l.calls {
+	for _, c := range append(l.roots, l.calls...) {
 		if c.Forwarded { // who passed it on can pass it on again
 			out.do(Reply{c.Request, fail(control.Unavailable, textNotLeader)})
 			continue

@@ -24,7 +24,7 @@ const (
 	textCrowded     = `rpc error: code = Unavailable desc = too many calls are waiting for this manager; try again`
 	textLastLeave   = "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
 	textQuorumLeave = "You are attempting to leave the swarm on a node that is participating as a manager. Removing this node leaves %d managers out of %d. Without a Raft quorum your swarm will be inaccessible. The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message. "
-	textForceNew    = `--force-new-cluster is not served by this build: a swarm of one manager needs none`
+	textBetween     = `This node is changing its role, or leaving the swarm; wait for it to finish`
 	textFounding    = `This node is being made the first manager of a swarm; wait for it to finish`
 )
 
@@ -47,7 +47,12 @@ type founding struct {
 	node      state.NodeID
 	cluster   state.ClusterID
 	authority AuthorityCreated
+	again     bool // the swarm that there is, with this node for its only manager
+	recovered bool // the log of such a one is ready
 }
+
+// ready reports whether the swarm's first objects are to be written.
+func (f *founding) ready() bool { return f != nil && (!f.again || f.recovered) }
 
 // called takes in an API call. What concerns this node alone is answered at
 // once; the rest is the leader's.
@@ -145,11 +150,17 @@ func (n *Node) info() control.Answer {
 func (n *Node) found(request RequestID, call control.SwarmInit, out *Step) {
 	refuse := func(kind control.Kind, text string) { out.do(Reply{request, fail(kind, text)}) }
 	switch {
-	case n.member() && call.ForceNewCluster:
-		refuse(control.Unimplemented, textForceNew)
-		return
-	case n.member():
+	case n.member() && !call.ForceNewCluster:
 		refuse(control.Unavailable, textMember)
+		return
+	case n.lock.locked:
+		refuse(control.Unavailable, textLocked)
+		return
+	case n.member() && !n.identity.Manager:
+		refuse(control.Unavailable, textWorker)
+		return
+	case n.leaving != nil, n.changing:
+		refuse(control.Unavailable, textBetween)
 		return
 	case n.joining != nil:
 		refuse(control.Unavailable, textJoining)
@@ -162,6 +173,11 @@ func (n *Node) found(request RequestID, call control.SwarmInit, out *Step) {
 		out.do(Reply{request, failed})
 		return
 	}
+	if n.member() {
+		n.founding = &founding{request: request, call: call, node: n.identity.Node, cluster: n.identity.Cluster, again: true}
+		out.do(Refound{Addr: call.AdvertiseAddr})
+		return
+	}
 	n.founding = &founding{
 		request: request,
 		call:    call,
@@ -169,6 +185,25 @@ func (n *Node) found(request RequestID, call control.SwarmInit, out *Step) {
 		cluster: state.ClusterID(n.mint.ID()),
 	}
 	out.do(CreateAuthority{n.founding.cluster})
+}
+
+// refounded takes in that the log has this node for its only voter. What is in it
+// comes anew.
+func (n *Node) refounded(e Refounded, out *Step) {
+	f := n.founding
+	if f == nil || !f.again {
+		return
+	}
+	if e.Err != nil {
+		n.founding = nil
+		out.do(Reply{f.request, fail(control.Internal, "the log could not be made one of this node alone: "+e.Err.Error())})
+		return
+	}
+	f.recovered = true
+	n.identity = e.Identity
+	n.store = state.NewStore()
+	n.managers = nil
+	n.forgetTrust(out)
 }
 
 func (n *Node) foundWith(e AuthorityCreated, out *Step) {
@@ -183,7 +218,7 @@ func (n *Node) foundWith(e AuthorityCreated, out *Step) {
 	}
 	f.authority = e
 	n.identity = Identity{Node: f.node, Cluster: f.cluster, Addr: f.call.AdvertiseAddr, Manager: true}
-	out.do(Bootstrap{n.identity, e.Cert, e.Key})
+	out.do(Bootstrap{n.identity, e.Cert, e.Key, e.NodeKey})
 }
 
 // textLeave warns, in Docker's words, of what it means that a manager leaves.
@@ -222,7 +257,8 @@ func (n *Node) left(now time.Time, out *Step) {
 		out.do(Reply{w.call.Request, fail(control.Unavailable, textNotMember)})
 	}
 	n.waiting = nil
-	n.lock = lock{}
+	n.lock, n.renewal = lock{}, membership.Renewal{}
+	n.forgetTrust(out)
 	n.identity, n.managers, n.joining, n.changing, n.banished = Identity{}, nil, nil, false, false
 	n.store = state.NewStore()
 	n.known = ""
@@ -236,7 +272,7 @@ func (n *Node) left(now time.Time, out *Step) {
 // elected makes the node lead. A log without a swarm in it is one whose
 // founding died before it was acknowledged: nobody was promised it.
 func (n *Node) elected(now time.Time, e Elected, out *Step) {
-	if n.store.Draft().Cluster() == nil && n.founding == nil {
+	if n.store.Draft().Cluster() == nil && !n.founding.ready() {
 		out.do(Leave{})
 		return
 	}
@@ -261,10 +297,10 @@ func (n *Node) deposed(now time.Time, out *Step) {
 	n.leader = nil
 	n.known = ""
 	n.worker.follow(n, now)
-	if f := n.founding; f != nil {
+	if f := n.founding; f.ready() { // one whose log is not ready yet was not what led
 		out.do(Reply{f.request, fail(control.Internal, textUnknown)})
+		n.founding = nil
 	}
-	n.founding = nil
 }
 
 // leaderChanged has the worker report to the leader, and passes on the calls that
@@ -297,6 +333,7 @@ func (n *Node) committed(now time.Time, e Committed, out *Step) {
 	}
 	delta := n.store.Apply(e.Index, e.Entry.Changes)
 	n.worker.term = max(n.worker.term, e.Entry.Proposal.Term)
+	n.trust(&delta, e.Index, out)
 	for _, c := range delta.Clusters {
 		n.seal(c.After, out)
 	}
@@ -316,6 +353,7 @@ func (n *Node) committed(now time.Time, e Committed, out *Step) {
 // restored takes in a snapshot.
 func (n *Node) restored(e Restored, out *Step) {
 	n.store = e.Store
+	out.do(Trust{membership.RosterOf(n.store.Draft())})
 	n.seal(n.store.Draft().Cluster(), out)
 }
 

@@ -122,6 +122,7 @@ func (n *Node) roleChanged(now time.Time, e RoleChanged, out *Step) {
 	if !n.identity.Manager {
 		n.deposed(now, out)
 		n.store = state.NewStore()
+		n.forgetTrust(out)
 	}
 	if n.known == "" {
 		n.worker.seek(n, now)

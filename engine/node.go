@@ -8,6 +8,7 @@ import (
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
 	"github.com/swarmd/swarmd/engine/invariant"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -30,6 +31,7 @@ type Node struct {
 	worker   worker
 
 	lock     lock
+	renewal  membership.Renewal
 	founding *founding  // a swarm that is being made here
 	joining  *joining   // a swarm that is being joined from here
 	changing bool       // a change of role is under way
@@ -74,6 +76,14 @@ func (n *Node) Step(now time.Time, event Event) Step {
 		n.roleChanged(now, e, &out)
 	case VoterChanged:
 		n.leader.voterChanged(e, now)
+	case RootMade:
+		n.leader.rootMade(e, &out)
+	case Certified:
+		n.certified(now, e)
+	case Renewed:
+		n.renewal.End(e.Err != nil, now)
+	case Refounded:
+		n.refounded(e, &out)
 	case AuthorityCreated:
 		n.foundWith(e, &out)
 	case Elected:
@@ -132,6 +142,7 @@ func (n *Node) settle(now time.Time, out *Step) {
 	n.expire(now, out)
 	n.giveUp(now, out)
 	n.impatient(now, out)
+	n.renew(now, out)
 	for range rounds {
 		n.worker.tick(n, now, out)
 		n.leader.decide(n, now, out)
@@ -154,6 +165,9 @@ func (n *Node) wake(now time.Time) time.Time {
 	}
 	if j := n.joining; j != nil && !j.answered {
 		at = earlier(at, j.until)
+	}
+	if n.renewable() {
+		at = earlier(at, n.renewal.Wake())
 	}
 	if !at.IsZero() && at.Before(now) {
 		return now

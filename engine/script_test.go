@@ -36,7 +36,9 @@ import (
 //	lose                              proposals that wait never commit
 //	append                            the log commits an entry of its own
 //	join node2                        another leader commits a node
-//	receive node2 hello | heartbeat | report task1=running …
+//	certify VERSION LIFE [AGE]        the node has another certificate
+//	adjust DURATION                   the time of day is set
+//	receive node2 hello [certificate=N] | heartbeat | report task1=running …
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		if !strings.HasSuffix(path, ".txt") {
@@ -100,6 +102,14 @@ func (s script) command(t *testing.T, d *datadriven.TestData) {
 		s.Commit(func(*state.Draft) {})
 	case "join":
 		s.join(arg(0))
+	case "certify":
+		s.certify(t, d, arg(0), arg(1), arg(2))
+	case "adjust":
+		by, err := time.ParseDuration(arg(0))
+		if err != nil {
+			t.Fatalf("%s: adjust DURATION: %v", d.Pos, err)
+		}
+		s.Adjust(by)
 	case "receive":
 		s.receive(t, d, words)
 	default:
@@ -124,6 +134,20 @@ func (s script) tick(t *testing.T, d *datadriven.TestData, pause string, nodes [
 			s.beat(state.NodeID(s.Names.ID(n)))
 		}
 	}
+}
+
+func (s script) certify(t *testing.T, d *datadriven.TestData, version, life, age string) {
+	t.Helper()
+	if age == "" {
+		age = "0s"
+	}
+	v, errV := strconv.ParseUint(version, 10, 64)
+	l, errL := time.ParseDuration(life)
+	a, errA := time.ParseDuration(age)
+	if errV != nil || errL != nil || errA != nil {
+		t.Fatalf("%s: certify VERSION LIFE [AGE]: %v %v %v", d.Pos, errV, errL, errA)
+	}
+	s.Certify(v, l, a)
 }
 
 func (s script) beat(n state.NodeID) {
@@ -159,7 +183,13 @@ func (s script) receive(t *testing.T, d *datadriven.TestData, words []string) {
 	session := s.Assigned(from).Session
 	switch words[1] {
 	case "hello":
-		s.Receive(from, wire.Hello{Session: session + 1, Addr: "10.0.0.2", Description: description(words[0])})
+		hello := wire.Hello{Session: session + 1, Addr: "10.0.0.2", Description: description(words[0])}
+		for _, w := range words[2:] {
+			if version, ok := strings.CutPrefix(w, "certificate="); ok {
+				hello.Certificate, _ = strconv.ParseUint(version, 10, 64)
+			}
+		}
+		s.Receive(from, hello)
 	case "heartbeat":
 		s.beat(from)
 	case "report":
@@ -204,13 +234,19 @@ func (s script) call(t *testing.T, d *datadriven.TestData, words []string) contr
 	}
 	switch words[0] + " " + words[1] {
 	case "swarm init":
-		return control.SwarmInit{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377"}
+		init := control.SwarmInit{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377", ForceNewCluster: ref == "--force-new-cluster"}
+		if init.ForceNewCluster {
+			init.AdvertiseAddr = "10.9.9.9:2377" // the machine has moved
+		}
+		return init
 	case "swarm update":
 		return s.swarmUpdate(t, d, rest)
 	case "swarm unlock":
 		return control.SwarmUnlock{Key: map[string]string{"right": s.UnlockKey(), "wrong": "SWMKEY-1-AAAA"}[ref]}
 	case "swarm leave":
 		return control.SwarmLeave{Force: ref == "--force"}
+	case "node rm":
+		return control.NodeRemove{Ref: s.Names.ID(ref), Force: true}
 	case "node ls":
 		return control.NodeList{}
 	case "node update":
@@ -244,21 +280,31 @@ func (s script) swarmUpdate(t *testing.T, d *datadriven.TestData, args []string)
 	f.SetOutput(io.Discard)
 	f.BoolVar(&call.Spec.EncryptionConfig.AutoLockManagers, "autolock", call.Spec.EncryptionConfig.AutoLockManagers, "")
 	f.BoolVar(&call.RotateUnlock, "rotate-unlock-key", false, "")
+	rotate := f.Bool("rotate-ca", false, "")
+	f.StringVar(&call.Spec.CAConfig.SigningCACert, "ca-cert", "", "")
+	f.StringVar(&call.Spec.CAConfig.SigningCAKey, "ca-key", "", "")
 	if err := f.Parse(args); err != nil {
 		t.Fatalf("%s: %v", d.Pos, err)
+	}
+	if *rotate {
+		call.Spec.CAConfig.ForceRotate++
 	}
 	return call
 }
 
 func (s script) nodeUpdate(t *testing.T, d *datadriven.TestData, args []string) control.Call {
 	t.Helper()
-	if len(args) != 3 || args[0] != "--availability" {
-		t.Fatalf("%s: node update --availability WHAT NODE", d.Pos)
+	if len(args) != 3 || args[0] != "--availability" && args[0] != "--role" {
+		t.Fatalf("%s: node update --availability|--role WHAT NODE", d.Pos)
 	}
 	id := state.NodeID(s.Names.ID(args[2]))
 	n := s.Store().Draft().Node(id)
 	spec := n.Spec
-	spec.Availability = swarm.NodeAvailability(args[1])
+	if args[0] == "--role" {
+		spec.Role = swarm.NodeRole(args[1])
+	} else {
+		spec.Availability = swarm.NodeAvailability(args[1])
+	}
 	return control.NodeUpdate{Ref: string(id), Version: n.SpecVersion, Spec: spec}
 }
 

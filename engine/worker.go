@@ -84,7 +84,7 @@ func (w *worker) follow(n *Node, now time.Time) {
 	w.session = n.mint.Uint64N(1<<63) + 1
 	w.sequence, w.reports = 0, 0
 	w.applied, w.planned = 0, nil
-	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), Description: n.description}
+	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), Certificate: n.renewal.Has().Version, Description: n.description}
 	if n.identity.Manager {
 		hello.ManagerAddr = n.identity.Addr
 	}
@@ -175,6 +175,7 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign, out *Step) {
 	w.sequence, w.term, w.unknown = m.Sequence, m.Term, time.Time{}
 	w.agent.Assign(m, now)
 	w.tell(n, m)
+	n.renewal.Want(m.Certificate, now, n.mint.Uint64N)
 	n.reach(m.Managers, out)
 	n.play(m.Manager, out)
 	n.settled(out)

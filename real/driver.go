@@ -18,6 +18,7 @@ import (
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/invariant"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -29,6 +30,7 @@ type Log interface {
 	ChangeVoter(engine.ChangeVoter)
 	Propose(state.Entry)
 	Verify(engine.VerifyID)
+	Refound(engine.Refound)
 	Leave()
 }
 
@@ -45,9 +47,11 @@ type Runtime interface {
 // Network makes the kernel match a plan. Apply does not block; it posts its answer.
 type Network interface{ Apply(netplan.Plan) }
 
-// Authority makes root certificates. CreateAuthority does not block; it posts
-// its answer.
-type Authority interface{ CreateAuthority(state.ClusterID) }
+// Authority makes root certificates. No method blocks; each posts its answer.
+type Authority interface {
+	CreateAuthority(state.ClusterID)
+	MakeRoot(engine.MakeRoot)
+}
 
 // Peers carry messages to other nodes. Send does not block and may lose. Forward
 // does not block; it posts its answer.
@@ -61,6 +65,11 @@ type Peers interface {
 	Unlock(engine.Unlock)
 	// Lock is done in the order in which it is asked for.
 	Lock(engine.Lock)
+	// Renew posts its answer.
+	Renew()
+	// Trust has come into force when it returns: what comes over a connection after
+	// that is judged by it.
+	Trust(membership.RosterChange)
 	// Reach says which managers to keep in touch with, and to remember.
 	Reach([]wire.Manager)
 }
@@ -271,6 +280,14 @@ func (d *Driver) perform(effect engine.Effect) {
 		d.ports.Publish(f.Events)
 	case engine.CreateAuthority:
 		d.ports.Authority.CreateAuthority(f.Cluster)
+	case engine.MakeRoot:
+		d.ports.Authority.MakeRoot(f)
+	case engine.Renew:
+		d.ports.Peers.Renew()
+	case engine.Trust:
+		d.ports.Peers.Trust(f.Change)
+	case engine.Refound:
+		d.ports.Log.Refound(f)
 	case engine.Bootstrap:
 		d.ports.Log.Bootstrap(f)
 	case engine.ChangeVoter:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -29,7 +30,9 @@ type Host struct {
 	identity engine.Identity // on its disk
 	sealed   engine.Lock     // what the rest of its disk is encrypted with
 	locked   bool            // and that is not known
-	managers []wire.Manager  // on its disk
+	cert     certificate     // on its disk
+	roster   membership.Roster
+	managers []wire.Manager // on its disk
 	joins    int
 	clock    clock
 	draws    *Stream
@@ -116,6 +119,7 @@ func (h *Host) Start() {
 	}
 	h.life++
 	h.clock.thaw(h.w.now) // a machine that slept was switched off and on
+	h.roster = membership.Roster{}
 	h.due, h.upSince = 0, h.w.now
 	h.applying = nil
 	h.locked = h.identity.Manager && h.sealed.Key != nil
@@ -124,6 +128,7 @@ func (h *Host) Start() {
 	} else {
 		h.startEngine()
 	}
+	h.showCertificate()
 	h.machine.survey(h.draws.Between(time.Millisecond, 50*time.Millisecond))
 	h.w.log.reconsider()
 }
@@ -353,6 +358,14 @@ func (h *Host) perform(effect engine.Effect) {
 		}
 	case engine.Unlock:
 		h.unlock(f)
+	case engine.Trust:
+		h.roster.Apply(f.Change)
+	case engine.Renew:
+		h.renew()
+	case engine.MakeRoot:
+		h.makeRoot(f)
+	case engine.Refound:
+		h.refound(f)
 	case engine.CreateAuthority, engine.Bootstrap:
 		h.w.Violate("the swarm is founded once", "%s wants %T", h.Name, effect)
 	default:
@@ -373,6 +386,9 @@ func (h *Host) send(f engine.Send) {
 		message, err := wire.Decode(data)
 		if err != nil {
 			h.w.Violate("every message can be read", "from %s to %s: %v", h.Name, to.Name, err)
+			return
+		}
+		if !to.hears(h, message) {
 			return
 		}
 		to.take(engine.Received{From: h.ID, Message: message})
@@ -397,6 +413,10 @@ func (h *Host) forward(f engine.Forward) {
 			return
 		}
 		sent = false
+		if !to.roster.Judge(h.bearer()).Manager {
+			answer(control.Failed{Kind: control.Internal, Message: textLost})
+			return
+		}
 		h.w.requests++
 		id := engine.RequestID(h.w.requests)
 		h.w.origins[id] = h.w.Origin(f.Request)

@@ -64,6 +64,7 @@ func (h *Host) join(f engine.Join) {
 			return
 		}
 		id := engine.Identity{Node: a.Node, Cluster: a.Cluster, Addr: f.Addr, Manager: a.Manager}
+		h.cert = certificateOf(a, to)
 		h.managers = nil
 		for _, m := range a.Managers {
 			h.managers = append(h.managers, wire.Manager{ID: m.Node, Addr: m.Addr})
@@ -73,6 +74,7 @@ func (h *Host) join(f engine.Join) {
 			h.ID, h.identity = a.Node, id
 			h.openLog()
 		}
+		h.showCertificate()
 		h.take(engine.Joined{Identity: id, Managers: h.managers})
 	})
 }
@@ -84,7 +86,7 @@ func (h *Host) changeRole(f engine.ChangeRole) {
 		return
 	}
 	to := h.w.Host(string(Pick(h.draws, h.managers).ID))
-	h.ask(to, control.NodeRenew{Node: h.ID, Key: h.key()}, func(a control.Admitted, err error) {
+	h.ask(to, control.NodeRenew{Node: h.ID, Key: h.key(), Held: h.key()}, func(a control.Admitted, err error) {
 		if err == nil && a.Manager != f.Manager {
 			err = errors.New("the node is not to have that role")
 		}
@@ -92,6 +94,8 @@ func (h *Host) changeRole(f engine.ChangeRole) {
 			h.later(time.Second, engine.RoleChanged{Identity: h.identity, Err: err})
 			return
 		}
+		h.cert = certificateOf(a, to)
+		h.showCertificate()
 		h.sealed = engine.Lock{Key: a.UnlockKey, Version: a.UnlockVersion}
 		id := h.identity
 		id.Manager = f.Manager
@@ -133,7 +137,18 @@ func (h *Host) ask(to *Host, call control.Call, done func(control.Admitted, erro
 		}
 	}
 	h.w.after(askPatience, func() { finish(control.Admitted{}, errors.New("no manager answers")) })
-	if to == nil || to == h {
+	if to == nil {
+		return
+	}
+	if to == h {
+		h.w.Call(h, call, func(answer control.Answer) {
+			switch a := answer.(type) {
+			case control.Admitted:
+				finish(a, nil)
+			case control.Failed:
+				finish(control.Admitted{}, errors.New(a.Message))
+			}
+		})
 		return
 	}
 	h.w.carry(h, to, func() {
@@ -204,6 +219,7 @@ func (h *Host) unlock(f engine.Unlock) {
 
 // leave makes the host one that is in no swarm.
 func (h *Host) leave() {
+	h.cert = certificate{}
 	h.identity, h.managers, h.sealed = engine.Identity{}, nil, engine.Lock{}
 	h.closeLog()
 	h.later(time.Millisecond, engine.Left{})

@@ -116,6 +116,18 @@ func (t *Trace) event(at int64, host string, event engine.Event) {
 	case engine.Joined:
 		t.words("joined", string(e.Identity.Node))
 		t.failure(e.Err)
+	case engine.RootMade:
+		t.word("root-made")
+		t.number(uint64(e.Request))
+	case engine.Certified:
+		t.word("certified")
+		t.number(e.Certificate.Version)
+	case engine.Renewed:
+		t.word("renewed")
+		t.failure(e.Err)
+	case engine.Refounded:
+		t.word("refounded")
+		t.failure(e.Err)
 	case engine.Unlocked:
 		t.word("unlocked")
 		t.failure(e.Err)
@@ -209,6 +221,22 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 		t.word("join")
 	case engine.ChangeRole:
 		t.words("change-role", strconv.FormatBool(f.Manager))
+	case engine.MakeRoot:
+		t.word("make-root")
+		t.number(uint64(f.Request))
+	case engine.Renew:
+		t.word("renew")
+	case engine.Refound:
+		t.words("refound", f.Addr)
+	case engine.Trust:
+		t.word("trust")
+		for _, e := range f.Change.Entries {
+			t.word(string(e.Node))
+			t.number(e.Trust)
+		}
+		for _, id := range f.Change.Gone {
+			t.word("-" + string(id))
+		}
 	case engine.Lock:
 		t.word("lock")
 		t.number(f.Version)

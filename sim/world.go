@@ -13,6 +13,7 @@ import (
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/entropy"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -189,6 +190,7 @@ func (w *World) found(c Config, mint *entropy.Source) {
 	control.Found(d, mint, wall, control.SwarmInit{AdvertiseAddr: founder.addr(), Spec: spec, Availability: founder.config.Availability}, control.Founder{
 		Node: founder.ID, Cluster: w.cluster, Description: founder.description(),
 		RootCert: []byte("simulated"), RootKey: []byte("simulated"), RootDigest: strings.Repeat("0", 50),
+		NodeKey: founder.key(),
 	})
 	for _, h := range w.Hosts {
 		if !h.Member() {
@@ -206,7 +208,9 @@ func (w *World) found(c Config, mint *entropy.Source) {
 			ID: h.ID, Meta: state.Meta{Version: d.Version(), Created: wall, Updated: wall}, SpecVersion: d.Version(),
 			Spec:        swarm.NodeSpec{Annotations: swarm.Annotations{Labels: h.config.NodeLabels}, Role: role, Availability: availability},
 			Description: h.description(), Addr: h.ip(), State: state.NodeReady, Manager: h.Manager,
+			Key: h.key(), Certificate: 1,
 		}
+		h.cert = certificate{membership.Certificate{Version: 1, From: wall, Until: wall.Add(certLifetime)}, h.Manager}
 		if node.Spec.Labels == nil {
 			node.Spec.Labels = map[string]string{}
 		}

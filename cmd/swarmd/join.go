@@ -77,10 +77,7 @@ func (m *membership) takeWish() wish {
 
 // found certifies the first node of a swarm.
 func found(f engine.Bootstrap, expiry time.Duration) (*ca.Credentials, error) {
-	key, err := ca.NewKey()
-	if err != nil {
-		return nil, err
-	}
+	key := f.NodeKey
 	request, err := ca.NewRequest(key)
 	if err != nil {
 		return nil, err
@@ -165,7 +162,7 @@ func (m *membership) join(f engine.Join) (engine.Identity, newcomer, error) {
 	switch {
 	case err != nil:
 		return none, newcomer{}, err
-	case ca.Digest(given.Root) != token.Digest || c.Node != given.Node || c.Cluster != given.Cluster || c.Manager != given.Manager:
+	case !ca.HasRoot(given.Root, token.Digest) || c.Node != given.Node || c.Cluster != given.Cluster || c.Manager != given.Manager:
 		return none, newcomer{}, errors.New("the manager has answered with a certificate that is not of its swarm")
 	}
 	id := engine.Identity{Node: c.Node, Cluster: c.Cluster, Addr: f.Addr, Manager: c.Manager}

@@ -163,6 +163,40 @@ func (m *membership) ChangeVoter(f engine.ChangeVoter) {
 	}
 }
 
+// Refound makes the log one whose only voter is this node, and runs it again.
+func (m *membership) Refound(f engine.Refound) {
+	m.orders <- func() error {
+		id, _ := m.peers.current()
+		if err := m.close(); err != nil {
+			return err
+		}
+		err := m.recover(id)
+		if err == nil && f.Addr != "" {
+			id.Addr = f.Addr
+			err = disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id))
+		}
+		if err == nil {
+			m.peers.moved(id)
+			m.log.Warn("the swarm goes on with this node for its only manager", "addr", id.Addr)
+		}
+		m.config.Post(engine.Refounded{Identity: id, Err: err})
+		return m.open(id)
+	}
+}
+
+// recover rewrites the log, which does not run.
+func (m *membership) recover(id engine.Identity) error {
+	storage, err := m.openStorage()
+	if err != nil {
+		return err
+	}
+	config, err := m.configOf(id, storage, m.peers.locked())
+	if err == nil {
+		err = consensus.Recover(config)
+	}
+	return errors.Join(err, storage.Close())
+}
+
 func (m *membership) running() *consensus.Log {
 	m.mu.Lock()
 	defer m.mu.Unlock()

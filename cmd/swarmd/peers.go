@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,10 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/moby/moby/api/types/swarm"
-
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
+	members "github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 	"github.com/swarmd/swarmd/real"
@@ -31,17 +29,14 @@ const (
 	linkPatience    = 3 * time.Second       // for a link to a leader that has just been elected
 	linkLookPeriod  = 50 * time.Millisecond // between looks for it
 	listenPeriod    = time.Second           // between tries to listen where somebody else does
-	renewRetry      = 30 * time.Second      // before a renewal that failed is tried again
-	recheckPeriod   = time.Hour             // between looks at the certificate's age: clocks are set
 	forwardsMax     = 4096                  // calls that wait for the leader
 	listenDefault   = "0.0.0.0:2377"        // Docker's
 )
 
 // What callers are told, in the form of Docker's texts.
 const (
-	textNoLink   = `rpc error: code = Unavailable desc = the manager that leads cannot be reached: nothing was changed; try again`
-	textLost     = `rpc error: code = Unknown desc = the leader did not answer; the change may or may not take effect: look before you repeat it`
-	textNoMember = `this node is not a manager of the swarm any more: it was demoted or removed`
+	textNoLink = `rpc error: code = Unavailable desc = the manager that leads cannot be reached: nothing was changed; try again`
+	textLost   = `rpc error: code = Unknown desc = the leader did not answer; the change may or may not take effect: look before you repeat it`
 )
 
 // Peers are the connections to other nodes, with this node's certificate, and with
@@ -57,8 +52,8 @@ type peers struct {
 	cancel   context.CancelFunc
 	work     sync.WaitGroup
 	forwards chan struct{}
-	renewed  chan struct{} // the certificate is another
 	unsaved  chan struct{} // what is remembered is
+	recheck  chan struct{} // who may do what is
 	obtains  sync.Mutex    // one certificate is asked for at a time
 	saves    sync.Mutex    // one is saved at a time
 
@@ -66,17 +61,21 @@ type peers struct {
 	identity    engine.Identity
 	credentials *ca.Credentials // nil while the node is in no swarm
 	lock        ca.Lock         // as it is on disk
-	remembered  remembered
+
+	trusting   sync.RWMutex
+	roster     members.Roster
+	pinned     map[state.NodeID][]byte // key digests of managers, as they were last known
+	remembered remembered
 }
 
 func newPeers(dataDir string, driver *real.Driver, log *slog.Logger) *peers {
 	p := &peers{
 		dir: filepath.Join(dataDir, "swarm"), driver: driver, log: log, forwards: make(chan struct{}, forwardsMax),
-		renewed: make(chan struct{}, 1), unsaved: make(chan struct{}, 1),
+		unsaved: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.Peers = peer.New(peer.Config{
-		Certificate: p.certificate, Verify: p.verify, Called: p.called, Certify: p.certify, Logger: log,
+		Certificate: p.certificate, Verify: p.verify, Judge: p.judge, Called: p.called, Certify: p.certify, Logger: log,
 		Received: func(from state.NodeID, m wire.Message) { driver.Post(engine.Received{From: from, Message: m}) },
 		Stream: func(ctx context.Context, _ peer.Party, request []byte, stream net.Conn) error {
 			return p.streams(ctx, request, stream)
@@ -90,8 +89,8 @@ func (p *peers) certificates() string { return filepath.Join(p.dir, "certificate
 
 // begin starts what keeps certificate and memory up to date.
 func (p *peers) begin() {
-	p.work.Go(p.keepCertificate)
 	p.work.Go(p.keepRemembered)
+	p.work.Go(p.keepChecked)
 }
 
 // start goes on with the membership that is on disk, and returns the managers that
@@ -111,6 +110,7 @@ func (p *peers) start(id engine.Identity, unlock []byte) ([]wire.Manager, error)
 	p.mu.Lock()
 	p.remembered = known
 	p.mu.Unlock()
+	p.pin(known.Keys)
 	p.install(id, credentials, lock)
 	if id.Manager {
 		p.listen(nil)
@@ -133,10 +133,16 @@ func (p *peers) install(id engine.Identity, c *ca.Credentials, l ca.Lock) {
 	p.mu.Lock()
 	p.identity, p.credentials, p.lock = id, c, l
 	p.mu.Unlock()
-	select {
-	case p.renewed <- struct{}{}:
-	default: // it is to be looked at already
+	if c != nil {
+		p.driver.Post(engine.Certified{Certificate: c.Certificate()})
 	}
+}
+
+// moved takes in that this node is reached at another address.
+func (p *peers) moved(id engine.Identity) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.identity = id
 }
 
 // locked is how the node's keys are encrypted on disk.
@@ -228,18 +234,6 @@ func (p *peers) certificate() (*tls.Certificate, error) {
 	return nil, errors.New("this node has no certificate of a swarm")
 }
 
-func (p *peers) verify(chain []*x509.Certificate) (peer.Party, error) {
-	_, c := p.current()
-	if c == nil {
-		return peer.Party{}, errors.New("this node has no certificate of a swarm")
-	}
-	subject, err := c.Verify(chain, time.Now())
-	if err != nil {
-		return peer.Party{}, err
-	}
-	return peer.Party{Node: subject.Node, Cluster: subject.Cluster, Manager: subject.Manager, Expires: chain[0].NotAfter}, nil
-}
-
 // Reach keeps in touch with the managers, and remembers them.
 func (p *peers) Reach(managers []wire.Manager) {
 	p.mu.Lock()
@@ -297,30 +291,15 @@ func (p *peers) pass(ctx context.Context, f engine.Forward) (control.Answer, err
 	}
 }
 
-// called makes a call for another manager, if it still is one: its certificate may
-// be older than the swarm's opinion of it.
-func (p *peers) called(ctx context.Context, from peer.Party, call control.Call) control.Answer {
+// called makes a call for another manager. That it is one still was looked at when
+// the call came.
+func (p *peers) called(ctx context.Context, _ peer.Party, call control.Call) control.Answer {
 	switch call.(type) {
-	case control.SwarmInit, control.SwarmJoin, control.SwarmLeave, control.Info:
+	case control.SwarmInit, control.SwarmJoin, control.SwarmLeave, control.SwarmUnlock, control.Info:
 		return control.Failed{Kind: control.Forbidden, Message: fmt.Sprintf("%T is for the node itself: it is not passed on", call)}
 	default:
 	}
-	trusted := true
-	err := p.driver.Ask(func(n *engine.Node) {
-		d := n.Store().Draft()
-		if d.Cluster() == nil {
-			return // this manager is not up to date, and so does not lead
-		}
-		node := d.Node(from.Node)
-		trusted = node != nil && (node.Manager || node.Spec.Role == swarm.NodeRoleManager)
-	})
-	if err == nil && !trusted {
-		return control.Failed{Kind: control.Forbidden, Message: textNoMember}
-	}
-	var answer control.Answer
-	if err == nil {
-		answer, err = p.driver.CallForwarded(ctx, call)
-	}
+	answer, err := p.driver.CallForwarded(ctx, call)
 	if err != nil {
 		return control.Failed{Kind: control.Internal, Message: textLost}
 	}
@@ -338,7 +317,7 @@ func (p *peers) certify(ctx context.Context, r peer.Request) (peer.Certified, *c
 	}
 	var call control.Call = control.NodeJoin{Secret: r.Secret, Key: key, Addr: r.Addr, Availability: r.Availability}
 	if r.Node != "" {
-		call = control.NodeRenew{Node: r.Node, Key: key}
+		call = control.NodeRenew{Node: r.Node, Key: key, Held: r.Held}
 	}
 	answer, err := p.driver.Call(ctx, call)
 	if err != nil {
@@ -348,12 +327,13 @@ func (p *peers) certify(ctx context.Context, r peer.Request) (peer.Certified, *c
 	case control.Failed:
 		return peer.Certified{}, &a
 	case control.Admitted:
-		cert, err := ca.Sign(r.Signing, ca.Subject{Node: a.Node, Cluster: a.Cluster, Manager: a.Manager}, a.Expiry, a.RootCert, a.RootKey, time.Now())
+		subject := ca.Subject{Node: a.Node, Cluster: a.Cluster, Manager: a.Manager, Version: a.Version}
+		cert, err := ca.Sign(r.Signing, subject, a.Expiry, a.IssuerCert, a.IssuerKey, time.Now())
 		if err != nil {
 			return refused(control.Internal, err)
 		}
 		given := peer.Certified{
-			Node: a.Node, Cluster: a.Cluster, Manager: a.Manager, Certificate: cert, Root: a.RootCert,
+			Node: a.Node, Cluster: a.Cluster, Manager: a.Manager, Certificate: append(cert, a.Crossed...), Root: a.RootCert,
 			UnlockKey: a.UnlockKey, UnlockVersion: a.UnlockVersion,
 		}
 		for _, m := range a.Managers {
@@ -382,18 +362,15 @@ func issued(given peer.Certified, key []byte) (issue, error) {
 // this very node if it manages, or of any other manager.
 func (p *peers) obtain(ctx context.Context) (issue, error) {
 	id, c := p.current()
-	var key []byte
-	var err error
-	if c != nil {
-		key = c.Key
-	} else if key, err = ca.NewKey(); err != nil {
-		return issue{}, err
+	if c == nil {
+		return issue{}, errors.New("this node has no certificate of a swarm")
 	}
+	key := c.Key
 	signing, err := ca.NewRequest(key)
 	if err != nil {
 		return issue{}, err
 	}
-	request := peer.Request{Node: id.Node, Signing: signing}
+	request := peer.Request{Node: id.Node, Held: c.Digest(), Signing: signing}
 	if id.Manager {
 		given, failed := p.certify(ctx, request)
 		if failed == nil {
@@ -406,10 +383,10 @@ func (p *peers) obtain(ctx context.Context) (issue, error) {
 	p.mu.Unlock()
 	rand.Shuffle(len(managers), func(i, j int) { managers[i], managers[j] = managers[j], managers[i] })
 	for _, m := range managers {
-		if m.ID == id.Node || c == nil {
+		if m.ID == id.Node {
 			continue
 		}
-		given, failed := p.Renew(ctx, m, request)
+		given, failed := p.Peers.Renew(ctx, m, request)
 		if failed == nil {
 			return issued(given, key)
 		}

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
-	"github.com/swarmd/swarmd/real/ca"
 )
 
 // What is remembered is in this file, in the swarm's directory.
@@ -26,6 +23,8 @@ const (
 type remembered struct {
 	Listen   string         // where this node serves the swarm's port as a manager
 	Managers []wire.Manager // those that there were
+	// Keys are the SHA-256 of the managers' public keys.
+	Keys map[state.NodeID][]byte `json:",omitempty"`
 }
 
 func loadRemembered(dir string) (remembered, error) {
@@ -105,80 +104,4 @@ func (p *peers) saveRemembered() error {
 		err = errors.Join(err, removeRemembered(p.dir))
 	}
 	return err
-}
-
-// keepCertificate renews the node's certificate when a good part of its life has
-// passed. Connections that there are go on with the old one.
-func (p *peers) keepCertificate() {
-	timer := time.NewTimer(recheckPeriod)
-	defer timer.Stop()
-	part := rand.Float64()
-	for {
-		wait := recheckPeriod
-		switch id, c := p.current(); {
-		case id.Node == "":
-		case c == nil: // a swarm of an older build
-			wait = listenPeriod
-		default:
-			wait = min(recheckPeriod, max(0, time.Until(c.RenewAt(part))))
-		}
-		timer.Reset(wait)
-		select {
-		case <-p.renewed:
-			continue
-		case <-timer.C:
-		case <-p.ctx.Done():
-			return
-		}
-		id, c := p.current()
-		if id.Node == "" || c != nil && time.Now().Before(c.RenewAt(part)) {
-			continue
-		}
-		if err := p.renew(); err != nil {
-			p.log.Warn("the node's certificate could not be renewed; it is tried again", "error", err)
-			select {
-			case <-time.After(renewRetry):
-			case <-p.ctx.Done():
-				return
-			}
-			continue
-		}
-		part = rand.Float64()
-	}
-}
-
-// renew gets a certificate in the role that the node has. One in another role is
-// for whoever changes the role.
-func (p *peers) renew() error {
-	p.obtains.Lock()
-	defer p.obtains.Unlock()
-	c, err := p.obtain(p.ctx)
-	if err != nil {
-		return err
-	}
-	id, _ := p.current()
-	if c.Node != id.Node || c.Manager != id.Manager {
-		return errors.New("the swarm has another role for this node, which it has not taken on yet")
-	}
-	if err := p.keep(id, c.Credentials); err != nil {
-		return err
-	}
-	p.log.Info("the node's certificate was renewed", "until", c.NotAfter)
-	return nil
-}
-
-// keep saves a certificate and uses it from now on, unless the node has left the
-// swarm meanwhile.
-func (p *peers) keep(id engine.Identity, c *ca.Credentials) error {
-	p.saves.Lock()
-	defer p.saves.Unlock()
-	lock := p.locked()
-	if err := c.Save(p.certificates(), lock); err != nil {
-		return err
-	}
-	if now, _ := p.current(); now.Node != id.Node {
-		return errors.Join(errors.New("the node has left the swarm"), ca.Remove(p.certificates()))
-	}
-	p.install(id, c, lock)
-	return nil
 }

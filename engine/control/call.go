@@ -56,6 +56,8 @@ type (
 		Version                                   uint64
 		Spec                                      swarm.Spec
 		RotateWorker, RotateManager, RotateUnlock bool
+		// Root is what the leader has had made of a call that asks for a new root.
+		Root *Root
 	}
 	// SwarmUnlock unlocks this node, a manager, with the key that [UnlockKey] says.
 	SwarmUnlock struct{ Key string }
@@ -65,6 +67,23 @@ type (
 	// any state, without asking anybody else.
 	Info struct{}
 )
+
+// Roots are what nodes trust, and have certificates of.
+type Roots struct {
+	Cert   []byte // PEM: the swarm's
+	Next   []byte // PEM: the one that is to take its place; nil if there is none
+	Former []byte // PEM: the one before it
+	// Version is what the certificate of a node that is up to date has at least.
+	Version uint64
+}
+
+// A Root is a root certificate that a swarm is to have.
+type Root struct {
+	Cert, Key []byte // PEM; the key is a secret
+	Digest    string // base 36, 50 digits
+	// Old is the root before it, and Cross this one as Old signs it.
+	Old, Cross []byte // PEM
+}
 
 // Calls about nodes. Ref is an ID, a hostname or an unambiguous prefix of an ID.
 type (
@@ -102,6 +121,7 @@ type (
 	NodeRenew struct {
 		Node state.NodeID
 		Key  []byte
+		Held []byte // digest of the key that the connection is authenticated with
 	}
 )
 
@@ -213,12 +233,16 @@ type (
 	}
 	// Admitted says what a node's certificate is to say, and what to sign it with.
 	Admitted struct {
-		Node              state.NodeID
-		Cluster           state.ClusterID
-		Manager           bool
-		RootCert, RootKey []byte // PEM; the key is a secret that stays with managers
-		Expiry            time.Duration
-		Managers          []Peer
+		Node     state.NodeID
+		Cluster  state.ClusterID
+		Manager  bool
+		Version  uint64 // of the store, when this was so
+		RootCert []byte // PEM: what to trust, the swarm's own root first
+		// The root that signs, and those that there have been, crossed. The key is
+		// a secret that stays with managers.
+		IssuerCert, IssuerKey, Crossed []byte // PEM
+		Expiry                         time.Duration
+		Managers                       []Peer
 		// UnlockKey and its version are a manager's to lock itself with; a secret
 		// that stays with managers.
 		UnlockKey     []byte
@@ -243,6 +267,7 @@ type (
 	Nodes struct {
 		Nodes  []*state.Node
 		Leader state.NodeID
+		Roots  Roots
 	}
 	// Services are services, by ID; Counts, if asked for, is parallel to them.
 	Services struct {

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -16,6 +17,7 @@ const nodesMax = 100_000
 // Docker's words for those that are not let in.
 const (
 	textBadToken   = "A valid join token is necessary to join this cluster"
+	textOtherKey   = "the certificate is for a key that is not this node's any more"
 	textUnknown    = "this node is not a member of the swarm: it was removed"
 	textTokenForm  = "invalid join token"
 	tokenPrefix    = "SWMTKN"
@@ -85,7 +87,7 @@ func (a *admission) joinNode(call NodeJoin) Answer {
 		return *failed
 	}
 	for n := range a.d.Nodes() {
-		if len(n.Key) > 0 && bytes.Equal(n.Key, call.Key) { // its answer was lost
+		if len(n.Key) > 0 && bytes.Equal(n.Key, call.Key) && n.Spec.Role == role { // its answer was lost
 			return a.admitted(n)
 		}
 	}
@@ -96,6 +98,7 @@ func (a *admission) joinNode(call NodeJoin) Answer {
 			Availability: swarm.NodeAvailability(strings.ToLower(string(call.Availability))),
 		},
 		Addr: addr.Addr().String(), Key: bytes.Clone(call.Key), State: state.NodeUnknown, Since: a.wall,
+		Trust: a.d.Version(), Certificate: a.d.Version(),
 	}
 	if node.Spec.Availability == "" {
 		node.Spec.Availability = swarm.NodeAvailabilityActive
@@ -113,12 +116,14 @@ func (a *admission) renewNode(call NodeRenew) Answer {
 	switch {
 	case n == nil:
 		return *plain(Forbidden, textUnknown)
+	case len(n.Key) > 0 && !bytes.Equal(n.Key, call.Held):
+		return *plain(Forbidden, textOtherKey)
 	case len(call.Key) != joinKeyBytesIs:
 		return *invalid("a node renews with the digest of its key, of %d bytes; this has %d", joinKeyBytesIs, len(call.Key))
 	}
 	if !bytes.Equal(n.Key, call.Key) {
 		put := *n
-		put.Meta, put.Key = a.touched(n.Meta), bytes.Clone(call.Key)
+		put.Meta, put.Key, put.Trust = a.touched(n.Meta), bytes.Clone(call.Key), a.d.Version()
 		a.d.PutNode(&put)
 		n = &put
 	}
@@ -130,7 +135,14 @@ func (a *admission) admitted(n *state.Node) Answer {
 	cluster := a.d.Cluster()
 	answer := Admitted{
 		Node: n.ID, Cluster: cluster.ID, Manager: n.Spec.Role == swarm.NodeRoleManager,
-		RootCert: cluster.RootCert, RootKey: cluster.RootKey, Expiry: cluster.Spec.CAConfig.NodeCertExpiry,
+		Version:  max(a.d.Base(), n.Trust, cluster.CertVersion),
+		RootCert: cluster.RootCert, IssuerCert: cluster.RootCert, IssuerKey: cluster.RootKey,
+		Crossed: cluster.Crossed, Expiry: cluster.Spec.CAConfig.NodeCertExpiry,
+	}
+	if cluster.NextCert != nil { // the old root first: it is the swarm's until all have the new one
+		answer.RootCert = slices.Concat(cluster.RootCert, cluster.NextCert)
+		answer.IssuerCert, answer.IssuerKey = cluster.NextCert, cluster.NextKey
+		answer.Crossed = slices.Concat(cluster.NextCross, cluster.Crossed)
 	}
 	if answer.Manager {
 		answer.UnlockKey, answer.UnlockVersion = cluster.UnlockKey, cluster.UnlockVersion

@@ -35,6 +35,9 @@ func (a *admission) updateNode(call NodeUpdate) Answer {
 	}
 	next := *old
 	next.Meta, next.SpecVersion, next.Spec = a.touched(old.Meta), a.d.Version(), spec
+	if spec.Role != old.Spec.Role {
+		next.Trust = a.d.Version()
+	}
 	a.d.PutNode(&next)
 	return Done{}
 }

@@ -26,7 +26,7 @@ func Read(d *state.Draft, self, leader state.NodeID, call Call) Answer {
 		return listNodes(d, leader, call)
 	case NodeInspect:
 		if n, failed := node(d, nameSelf(call.Ref, self)); failed == nil {
-			return Nodes{Nodes: []*state.Node{n}, Leader: leader}
+			return Nodes{Nodes: []*state.Node{n}, Leader: leader, Roots: rootsOf(d)}
 		} else {
 			return *failed
 		}
@@ -74,13 +74,18 @@ func listNodes(d *state.Draft, leader state.NodeID, call NodeList) Answer {
 	if failed != nil {
 		return *failed
 	}
-	answer := Nodes{Nodes: []*state.Node{}, Leader: leader}
+	answer := Nodes{Nodes: []*state.Node{}, Leader: leader, Roots: rootsOf(d)}
 	for n := range d.Nodes() {
 		if match(n) {
 			answer.Nodes = append(answer.Nodes, n)
 		}
 	}
 	return answer
+}
+
+func rootsOf(d *state.Draft) Roots {
+	c := d.Cluster()
+	return Roots{Cert: c.RootCert, Next: c.NextCert, Former: c.FormerCert, Version: c.CertVersion}
 }
 
 func listServices(d *state.Draft, call ServiceList) Answer {

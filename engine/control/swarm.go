@@ -39,6 +39,7 @@ type Founder struct {
 	Description       swarm.NodeDescription
 	RootCert, RootKey []byte // PEM
 	RootDigest        string // base 36, 50 digits
+	NodeKey           []byte // SHA-256 of the node's public key
 }
 
 // CheckInit refuses what a swarm cannot be founded with; the second result says
@@ -58,7 +59,8 @@ func CheckInit(call SwarmInit) (Failed, bool) {
 			}
 			return nil
 		},
-		func() *Failed { return servedSwarm(&spec, &swarm.Spec{}) },
+		func() *Failed { return servedSwarm(&spec) },
+		func() *Failed { return ownRoot(&spec) },
 	)
 	if failed == nil {
 		return Failed{}, false
@@ -72,6 +74,7 @@ func Found(d *state.Draft, mint *entropy.Source, wall state.Wall, call SwarmInit
 	a := admission{d: d, mint: mint, wall: wall}
 	spec := call.Spec
 	fillSwarm(&spec)
+	spec.CAConfig.SigningCACert, spec.CAConfig.SigningCAKey = "", ""
 	cluster := &state.Cluster{
 		ID: f.Cluster, Meta: a.created(), SpecVersion: d.Version(), Spec: spec, Format: state.FormatNewest,
 		RootCert: f.RootCert, RootKey: f.RootKey, RootDigest: f.RootDigest,
@@ -98,7 +101,7 @@ func Found(d *state.Draft, mint *entropy.Source, wall state.Wall, call SwarmInit
 			Availability: swarm.NodeAvailability(strings.ToLower(string(call.Availability))),
 		},
 		Description: f.Description, State: state.NodeReady,
-		Manager: true, ManagerAddr: call.AdvertiseAddr,
+		Manager: true, ManagerAddr: call.AdvertiseAddr, Key: f.NodeKey,
 	}
 	if node.Spec.Availability == "" {
 		node.Spec.Availability = swarm.NodeAvailabilityActive
@@ -149,13 +152,16 @@ func (a *admission) updateSwarm(call SwarmUpdate) Answer {
 		func() *Failed { return swarmNamed(&spec) },
 		func() *Failed { return validateSwarm(&spec) },
 		func() *Failed { return a.outOfSequence(call.Version, old.SpecVersion) },
-		func() *Failed { return servedSwarm(&spec, &old.Spec) },
+		func() *Failed { return servedSwarm(&spec) },
 	); failed != nil {
 		return *failed
 	}
 	fillSwarm(&spec)
 	next := *old
 	next.Meta, next.SpecVersion, next.Spec = a.touched(old.Meta), a.d.Version(), spec
+	if failed := a.rotateRoot(&next, old, call); failed != nil {
+		return *failed
+	}
 	if call.RotateWorker {
 		next.WorkerSecret = a.mint.Secret()
 	}
@@ -202,14 +208,11 @@ func validateSwarm(s *swarm.Spec) *Failed {
 	return nil
 }
 
-// servedSwarm refuses what is valid and cannot be honoured; old is the spec that
-// was, so that what is sent back unchanged is no request.
-func servedSwarm(s, old *swarm.Spec) *Failed {
+// servedSwarm refuses what is valid and cannot be honoured.
+func servedSwarm(s *swarm.Spec) *Failed {
 	switch ca := s.CAConfig; {
 	case len(ca.ExternalCAs) > 0:
 		return unserved("external certificate authorities", "leave them out")
-	case ca.SigningCACert != "" || ca.SigningCAKey != "" || ca.ForceRotate != old.CAConfig.ForceRotate:
-		return unserved("rotation of the root certificate", "leave the certificate as it is")
 	case s.TaskDefaults.LogDriver != nil:
 		return unserved("a default log driver", "name the log driver in each service")
 	}
@@ -225,8 +228,6 @@ func initAddresses(call SwarmInit) *Failed {
 		return plain(Invalid, "advertise address must be a non-zero IP address or network interface (with optional port number)")
 	case call.DataPathAddr != "" && call.DataPathAddr != addr.Addr().String():
 		return unserved("a data path address other than the advertised one", "leave --data-path-addr out")
-	case call.ForceNewCluster:
-		return unserved("a new cluster from an old one's state", "leave --force-new-cluster out")
 	}
 	return nil
 }

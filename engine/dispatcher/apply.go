@@ -49,11 +49,12 @@ func (p *Dispatcher) greet(d *state.Draft, id state.NodeID, wall state.Wall) {
 	}
 	hello := n.hello
 	n.hello = nil
-	if old == nil || old.State == state.NodeReady && old.Addr == hello.Addr && old.ManagerAddr == hello.ManagerAddr && same(old.Description, hello.Description) {
+	if old == nil || old.State == state.NodeReady && old.Addr == hello.Addr && old.ManagerAddr == hello.ManagerAddr && old.Certificate == hello.Certificate && same(old.Description, hello.Description) {
 		return
 	}
 	put := *old
 	put.Addr, put.ManagerAddr, put.Description = hello.Addr, hello.ManagerAddr, hello.Description
+	put.Certificate = hello.Certificate
 	if put.State != state.NodeReady && !mutant.On(mutant.ReturnUnnoticed) {
 		put.State, put.Since, put.Message = state.NodeReady, wall, ""
 	}

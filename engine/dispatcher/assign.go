@@ -49,6 +49,9 @@ func (p *Dispatcher) assign(d *state.Draft, n *node) (wire.Assign, bool) {
 	if node := d.Node(n.id); node != nil {
 		m.Manager = node.Manager || node.Spec.Role == swarm.NodeRoleManager
 	}
+	if c := d.Cluster(); c != nil {
+		m.Certificate = c.CertVersion
+	}
 	if !slices.Equal(n.known, p.managers) {
 		n.known, m.Managers = p.managers, p.managers
 	}

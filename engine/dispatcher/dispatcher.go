@@ -180,6 +180,9 @@ func (p *Dispatcher) Observe(delta *state.Delta) {
 		if beat := beatOf(c.After); beat != p.beat {
 			p.beat, p.tell = beat, true
 		}
+		if c.Before != nil && c.After != nil && c.Before.CertVersion != c.After.CertVersion {
+			p.tell = true // all are to renew their certificates
+		}
 	}
 	for _, n := range delta.Nodes {
 		switch {

@@ -130,6 +130,13 @@ func (c *Contract) event(event engine.Event) {
 		c.pay("role")
 	case engine.Unlocked:
 		c.pay("unlocked")
+	case engine.RootMade:
+		c.pay("root %d", e.Request)
+	case engine.Renewed:
+		c.pay("renewed")
+	case engine.Refounded:
+		c.pay("refounded")
+		c.index = 0 // its log comes anew
 	case engine.AuthorityCreated:
 		c.pay("authority %s", e.Cluster)
 	case engine.ForwardReturned:
@@ -158,7 +165,7 @@ func (c *Contract) event(event engine.Event) {
 			c.fault("3: network generation %d applied; %d was asked for and %d applied before", e.Generation, c.network, c.applied)
 		}
 		c.applied = e.Generation
-	case engine.Woken, engine.ClockAdjusted, engine.LeaderChanged, engine.Restored, engine.Received, engine.ContainersFound:
+	case engine.Woken, engine.ClockAdjusted, engine.Certified, engine.LeaderChanged, engine.Restored, engine.Received, engine.ContainersFound:
 	}
 }
 
@@ -189,6 +196,12 @@ func (c *Contract) effect(effect engine.Effect) {
 		c.oweOnce("role")
 	case engine.Unlock:
 		c.oweOnce("unlocked")
+	case engine.MakeRoot:
+		c.owe("root %d", f.Request)
+	case engine.Renew:
+		c.oweOnce("renewed")
+	case engine.Refound:
+		c.oweOnce("refounded")
 	case engine.CreateAuthority:
 		c.owe("authority %s", f.Cluster)
 	case engine.Leave:
@@ -214,7 +227,7 @@ func (c *Contract) effect(effect engine.Effect) {
 		c.network = f.Plan.Generation
 	case engine.Reply:
 		c.pay("reply %d", f.Request)
-	case engine.Publish, engine.Bootstrap, engine.Send, engine.Reach, engine.Lock:
+	case engine.Publish, engine.Bootstrap, engine.Send, engine.Reach, engine.Lock, engine.Trust:
 	}
 }
 

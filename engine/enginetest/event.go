@@ -25,6 +25,12 @@ func kindOf(effect engine.Effect) string {
 		return "role"
 	case engine.Unlock:
 		return "unlocked"
+	case engine.MakeRoot:
+		return "root"
+	case engine.Renew:
+		return "renewed"
+	case engine.Refound:
+		return "refounded"
 	case engine.ChangeVoter:
 		return "voter"
 	case engine.Propose:
@@ -55,11 +61,11 @@ func kindOf(effect engine.Effect) string {
 // sortOf is the sort of answers that an effect's belongs to.
 func sortOf(effect engine.Effect) string {
 	switch effect.(type) {
-	case engine.CreateAuthority, engine.Bootstrap, engine.Leave, engine.Propose, engine.Verify, engine.ChangeVoter:
+	case engine.CreateAuthority, engine.Bootstrap, engine.Leave, engine.Propose, engine.Verify, engine.ChangeVoter, engine.Refound, engine.MakeRoot:
 		return HoldLog
 	case engine.ApplyNetwork:
 		return HoldNetwork
-	case engine.Forward, engine.Join, engine.ChangeRole, engine.Unlock:
+	case engine.Forward, engine.Join, engine.ChangeRole, engine.Unlock, engine.Renew:
 		return HoldPeers
 	default:
 		return HoldRuntime
@@ -128,6 +134,17 @@ func (n *Namer) Event(event engine.Event) string {
 		return fmt.Sprintf("role manager=%v %s", e.Identity.Manager, reason(e.Err))
 	case engine.Unlocked:
 		return "unlocked " + reason(e.Err)
+	case engine.RootMade:
+		if e.Failed != nil {
+			return fmt.Sprintf("root-made %d: %s", e.Request, e.Failed.Message)
+		}
+		return fmt.Sprintf("root-made %d", e.Request)
+	case engine.Certified:
+		return fmt.Sprintf("certified %d for %s", e.Certificate.Version, e.Certificate.Until.Sub(e.Certificate.From))
+	case engine.Renewed:
+		return "renewed " + reason(e.Err)
+	case engine.Refounded:
+		return fmt.Sprintf("refounded %s %s", e.Identity.Addr, reason(e.Err))
 	case engine.AuthorityCreated:
 		return "authority-created"
 	case engine.Elected:

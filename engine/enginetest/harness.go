@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,6 +52,8 @@ type Harness struct {
 	replies    []engine.Reply
 	started    time.Time
 	lock       engine.Lock // what the node's disk is encrypted with
+	roots      int         // that were made
+	offset     time.Duration
 }
 
 // The sorts of answers that [Harness.Hold] can hold back.
@@ -314,8 +317,17 @@ func (h *Harness) perform(effect engine.Effect, text string) {
 	switch f := effect.(type) {
 	case engine.Unlock:
 		h.unlock(f, err)
+	case engine.MakeRoot:
+		h.makeRoot(f, text)
+	case engine.Renew:
+		if err == nil {
+			h.Certify(h.store.Index(), 90*24*time.Hour, 0)
+		}
+		h.step(engine.Renewed{Err: err}, true)
+	case engine.Refound:
+		h.refound(f, err)
 	case engine.CreateAuthority:
-		h.step(engine.AuthorityCreated{Cluster: f.Cluster, Cert: []byte("cert"), Key: []byte("key"), Digest: strings.Repeat("d", 50), Err: err}, true)
+		h.step(engine.AuthorityCreated{Cluster: f.Cluster, Cert: []byte("cert"), Key: []byte("key"), Digest: strings.Repeat("d", 50), NodeDigest: bytes.Repeat([]byte{1}, 32), Err: err}, true)
 	case engine.Bootstrap:
 		h.identity = f.Identity
 		h.term, h.leading = h.term+1, true
@@ -368,6 +380,55 @@ func (h *Harness) join(f engine.Join, err error) {
 	}
 	h.identity = engine.Identity{Node: "joined", Cluster: "elsewhere", Addr: f.Addr}
 	h.step(engine.Joined{Identity: h.identity, Managers: []wire.Manager{{ID: "leader", Addr: f.Remotes[0]}}}, true)
+}
+
+// Certify has the node have another certificate, of such an age, and good for so
+// long from when it was issued.
+func (h *Harness) Certify(version uint64, life, age time.Duration) {
+	wall := state.Wall(h.Now.Add(h.offset - age).UnixNano())
+	h.step(engine.Certified{Certificate: membership.Certificate{Version: version, From: wall, Until: wall.Add(life)}}, true)
+	h.settle()
+}
+
+// Adjust moves the time of day.
+func (h *Harness) Adjust(by time.Duration) {
+	h.offset += by
+	h.Step(engine.ClockAdjusted{Offset: h.offset})
+}
+
+// makeRoot makes a root, or looks at the one that is given: one with the key "key".
+func (h *Harness) makeRoot(f engine.MakeRoot, refused string) {
+	h.roots++
+	root := control.Root{Cert: f.Root.Cert, Key: f.Root.Key}
+	if len(root.Cert) == 0 {
+		root = control.Root{Cert: fmt.Appendf(nil, "root%d", h.roots), Key: fmt.Appendf(nil, "key%d", h.roots)}
+	}
+	root.Digest = strings.Repeat(strconv.Itoa(h.roots%10), 50)
+	root.Old, root.Cross = f.Root.OldCert, fmt.Appendf(nil, "%s by %s", root.Cert, f.Root.OldCert)
+	made := engine.RootMade{Request: f.Request, Root: root}
+	if refused != "" {
+		made.Failed = &control.Failed{Kind: control.Invalid, Message: refused}
+	}
+	h.step(made, true)
+}
+
+// refound makes the log one of the node alone.
+func (h *Harness) refound(f engine.Refound, err error) {
+	if h.leading {
+		h.leading = false
+		h.step(engine.Deposed{}, true)
+	}
+	if err == nil {
+		h.identity.Addr = f.Addr
+		h.others = nil
+	}
+	h.step(engine.Refounded{Identity: h.identity, Err: err}, true)
+	if err == nil {
+		h.replay()
+		h.term++
+		h.leading = true
+		h.step(engine.Elected{Term: h.term, Voters: h.voters()}, true)
+	}
 }
 
 // unlock tries a key, and runs the log if it is the right one.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -65,6 +66,14 @@ func (n *Namer) Effect(effect engine.Effect) string {
 		return fmt.Sprintf("join %s", strings.Join(f.Remotes, ","))
 	case engine.ChangeRole:
 		return fmt.Sprintf("change-role manager=%v", f.Manager)
+	case engine.MakeRoot:
+		return fmt.Sprintf("make-root %d", f.Request)
+	case engine.Renew:
+		return "renew"
+	case engine.Refound:
+		return "refound " + f.Addr
+	case engine.Trust:
+		return n.roster(f.Change)
 	case engine.Lock:
 		return fmt.Sprintf("lock version=%d key=%v", f.Version, f.Key != nil)
 	case engine.Unlock:
@@ -98,6 +107,31 @@ func (n *Namer) Effect(effect engine.Effect) string {
 	default:
 		return fmt.Sprintf("%#v", effect)
 	}
+}
+
+// roster writes what has changed about whom certificates are worth.
+func (n *Namer) roster(c membership.RosterChange) string {
+	words := []string{"trust"}
+	if c.Full {
+		words = append(words, "only")
+	}
+	if !c.Known {
+		words = append(words, "nobody-known")
+	}
+	for _, e := range c.Entries {
+		what := "worker"
+		if e.Manager {
+			what = "manager"
+		}
+		if e.Log {
+			what += "+log"
+		}
+		words = append(words, fmt.Sprintf("%s=%s@%d", n.Name("node", string(e.Node)), what, e.Trust))
+	}
+	for _, id := range c.Gone {
+		words = append(words, "-"+n.Name("node", string(id)))
+	}
+	return strings.Join(words, " ")
 }
 
 func (n *Namer) managers(managers []wire.Manager) string {

@@ -1,4 +1,5 @@
-// Package membership decides which nodes take part in consensus.
+// Package membership decides which nodes take part in consensus, and what a
+// certificate is worth.
 //
 // A [Council] belongs to a leader. It compares the role that each node is wished
 // to have, which is in the store, with the standing that it has in the log's
@@ -9,6 +10,13 @@
 //
 // All that it remembers comes from the log's configuration, which a leader is
 // told when it is elected, and from heartbeats: it may be thrown away.
+//
+// A [Roster] is what every manager knows of the keys and roles of nodes. It judges
+// who shows a certificate by what has committed: a certificate carries the version
+// of the store at which it was issued, so that one of before a change is told from
+// one that is newer than what this manager knows. A [Renewal] says when a node has
+// its certificate renewed, and a [Rotation] when all have, and the swarm's old root
+// is of no use any more.
 //
 // Not guaranteed: that a manager that is wished for ever takes part; it must be
 // there, and have been certified.

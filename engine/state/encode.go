@@ -22,6 +22,13 @@ func (c *Cluster) append(b []byte) []byte {
 	e.uint(14, uint64(c.SubnetSize))
 	e.uint(15, uint64(c.DataPathPort))
 	e.uint(16, c.UnlockVersion)
+	e.bytes(17, c.NextCert)
+	e.bytes(18, c.NextKey)
+	e.bytes(19, c.NextCross)
+	e.text(20, c.NextDigest)
+	e.bytes(21, c.Crossed)
+	e.bytes(22, c.FormerCert)
+	e.uint(23, c.CertVersion)
 	return append(e.b, c.Unknown...)
 }
 
@@ -53,15 +60,37 @@ func decodeCluster(id string, b []byte) (*Cluster, error) {
 			c.SubnetSize = uint32(d.num)
 		case 15:
 			c.DataPathPort = uint32(d.num)
-		case 16:
-			c.UnlockVersion = d.num
 		default:
-			return d.meta(&c.Meta)
+			return c.setRoots(d) || d.meta(&c.Meta)
 		}
 		return true
 	})
 	c.Unknown = rest
 	return c, err
+}
+
+func (c *Cluster) setRoots(d *decoder) bool {
+	switch d.field {
+	case 16:
+		c.UnlockVersion = d.num
+	case 17:
+		c.NextCert = clone(d.data)
+	case 18:
+		c.NextKey = clone(d.data)
+	case 19:
+		c.NextCross = clone(d.data)
+	case 20:
+		c.NextDigest = string(d.data)
+	case 21:
+		c.Crossed = clone(d.data)
+	case 22:
+		c.FormerCert = clone(d.data)
+	case 23:
+		c.CertVersion = d.num
+	default:
+		return false
+	}
+	return true
 }
 
 func (n *Node) append(b []byte) []byte {
@@ -78,6 +107,8 @@ func (n *Node) append(b []byte) []byte {
 	e.wall(12, n.Since)
 	e.bytes(13, n.Key)
 	e.addr(14, n.Mesh)
+	e.uint(15, n.Trust)
+	e.uint(16, n.Certificate)
 	return append(e.b, n.Unknown...)
 }
 
@@ -107,6 +138,10 @@ func decodeNode(id string, b []byte) (*Node, error) {
 			n.Key = clone(d.data)
 		case 14:
 			n.Mesh = d.addr()
+		case 15:
+			n.Trust = d.num
+		case 16:
+			n.Certificate = d.num
 		default:
 			return d.meta(&n.Meta)
 		}

@@ -55,6 +55,20 @@ type Cluster struct {
 	// UnlockVersion is the version at which UnlockKey became what it is.
 	UnlockVersion uint64
 
+	// The root that is to take the place of RootCert, while nodes get certificates
+	// of it; NextCert is nil otherwise. NextCross is that root signed by RootCert.
+	NextCert, NextKey, NextCross []byte // PEM; the key is a secret
+	NextDigest                   string
+	// Crossed are the roots that there have been, each signed by the one before it,
+	// newest first: by them a node that was away believes the root of today.
+	Crossed []byte // PEM
+	// FormerCert is the root before RootCert: what nodes trust that have not had
+	// their certificate renewed since.
+	FormerCert []byte // PEM
+	// CertVersion is the version at which certificates became what they are to be:
+	// those of before are renewed.
+	CertVersion uint64
+
 	DefaultAddrPool []string // CIDR
 	SubnetSize      uint32
 	DataPathPort    uint32
@@ -90,8 +104,13 @@ type Node struct {
 	// Key is the SHA-256 of the public key that the node's certificate is for.
 	Key []byte
 	// Mesh is the node's address in the ingress network.
-	Mesh    netip.Addr
-	Unknown []byte // fields of a newer format, kept as they came
+	Mesh netip.Addr
+	// Trust is the version at which Key or Spec.Role became what it is: what a
+	// certificate of before says of the node is out of date.
+	Trust uint64
+	// Certificate is the version in the certificate that the node has, as it says.
+	Certificate uint64
+	Unknown     []byte // fields of a newer format, kept as they came
 }
 
 // A Service is what a user asked to run.

@@ -38,6 +38,7 @@ func Append(b []byte, message Message) []byte {
 		b = binary.AppendUvarint(b, m.Session)
 		b = appendText(b, m.Addr)
 		b = appendText(b, m.ManagerAddr)
+		b = binary.AppendUvarint(b, m.Certificate)
 		description, err := json.Marshal(m.Description)
 		invariant.Check(err == nil, "a node's description cannot be written: %v", err)
 		b = appendText(b, string(description))
@@ -82,6 +83,7 @@ func appendAssign(b []byte, m Assign) []byte {
 	b = binary.AppendUvarint(b, m.Sequence)
 	b = binary.AppendUvarint(b, m.Term)
 	b = append(b, flag(m.Full), flag(m.Manager))
+	b = binary.AppendUvarint(b, m.Certificate)
 	b = binary.AppendVarint(b, m.Period)
 	b = binary.AppendUvarint(b, uint64(len(m.Managers)))
 	for _, o := range m.Managers {
@@ -171,7 +173,7 @@ type reader struct {
 func (r *reader) message() Message {
 	switch kind := r.byte(); kind {
 	case kindHello:
-		m := Hello{Session: r.uvarint(), Addr: r.text(), ManagerAddr: r.text()}
+		m := Hello{Session: r.uvarint(), Addr: r.text(), ManagerAddr: r.text(), Certificate: r.uvarint()}
 		if data := r.bytes(); r.err == nil {
 			r.err = json.Unmarshal(data, &m.Description)
 		}
@@ -203,7 +205,7 @@ func (r *reader) message() Message {
 }
 
 func (r *reader) assign() Assign {
-	m := Assign{Session: r.uvarint(), Sequence: r.uvarint(), Term: r.uvarint(), Full: r.byte() == 1, Manager: r.byte() == 1, Period: r.varint()}
+	m := Assign{Session: r.uvarint(), Sequence: r.uvarint(), Term: r.uvarint(), Full: r.byte() == 1, Manager: r.byte() == 1, Certificate: r.uvarint(), Period: r.varint()}
 	for range r.count() {
 		m.Managers = append(m.Managers, Manager{ID: state.NodeID(r.text()), Addr: r.text()})
 	}

@@ -30,6 +30,8 @@ type Hello struct {
 	// ManagerAddr is where a node is reached that is ready to take part in
 	// consensus, or does already; "" for a worker.
 	ManagerAddr string
+	// Certificate is the version in the certificate that the node has.
+	Certificate uint64
 	Description swarm.NodeDescription
 }
 
@@ -74,6 +76,8 @@ type Assign struct {
 	Full     bool
 	// Manager is the role that the node is to have.
 	Manager bool
+	// Certificate is the version that its certificate must have at least.
+	Certificate uint64
 	// Managers are all that there are, as a worker must know them; none is no news.
 	Managers []Manager
 	// Period is the time within which the leader wants to hear from the worker,

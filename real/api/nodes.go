@@ -18,7 +18,7 @@ func (s *Server) listNodes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeList(w, answer.Nodes, func(_ int, node *state.Node) swarm.Node { return renderNode(node, answer.Leader) })
+	writeList(w, answer.Nodes, func(_ int, node *state.Node) swarm.Node { return renderNode(node, answer.Leader, answer.Roots) })
 	return nil
 }
 
@@ -32,7 +32,7 @@ func (s *Server) inspectNode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, renderNode(node, answer.Leader))
+	writeJSON(w, http.StatusOK, renderNode(node, answer.Leader, answer.Roots))
 	return nil
 }
 

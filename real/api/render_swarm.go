@@ -33,18 +33,28 @@ func renderCluster(cluster *state.Cluster) swarm.ClusterInfo {
 		ID:              string(cluster.ID),
 		Meta:            metaOf(cluster.Meta, cluster.SpecVersion),
 		Spec:            spec,
-		TLSInfo:         tlsInfoOf(cluster.RootCert),
+		TLSInfo:         tlsInfoOf(cluster.RootCert, issuerOf(cluster)),
+
+		RootRotationInProgress: cluster.NextCert != nil,
 		DefaultAddrPool: prefixesOf(cluster.DefaultAddrPool),
 		SubnetSize:      cluster.SubnetSize,
 		DataPathPort:    cluster.DataPathPort,
 	}
 }
 
-// tlsInfoOf describes a root certificate. Of one that cannot be read only the
-// text is shown.
-func tlsInfoOf(rootPEM []byte) swarm.TLSInfo {
+// issuerOf is the root that certificates are made of now.
+func issuerOf(cluster *state.Cluster) []byte {
+	if cluster.NextCert != nil {
+		return cluster.NextCert
+	}
+	return cluster.RootCert
+}
+
+// tlsInfoOf describes a root certificate, and one that issues. Of one that cannot
+// be read nothing is shown.
+func tlsInfoOf(rootPEM, issuerPEM []byte) swarm.TLSInfo {
 	info := swarm.TLSInfo{TrustRoot: string(rootPEM)}
-	block, _ := pem.Decode(rootPEM)
+	block, _ := pem.Decode(issuerPEM)
 	if block == nil {
 		return info
 	}

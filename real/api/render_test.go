@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -63,17 +64,17 @@ func TestRenderedAsDocker(t *testing.T) {
 	same(t, "node_manager", renderNode(&state.Node{
 		ID: state.NodeID(want.ID), Meta: metaFor(want.Meta), SpecVersion: want.Version.Index, Spec: want.Spec, Description: want.Description,
 		Addr: want.Status.Addr, State: state.NodeReady, Manager: true, ManagerAddr: want.ManagerStatus.Addr,
-	}, state.NodeID(want.ID)))
+	}, state.NodeID(want.ID), control.Roots{}))
 }
 
 // A node that is down is a manager that cannot be reached; a worker has no such
 // status, even one that is to become a manager.
 func TestRenderNodeStatus(t *testing.T) {
-	down := renderNode(&state.Node{ID: "a", State: state.NodeDown, Manager: true, Message: "heartbeat failure"}, "b")
+	down := renderNode(&state.Node{ID: "a", State: state.NodeDown, Manager: true, Message: "heartbeat failure"}, "b", control.Roots{})
 	if down.Status.State != "down" || down.ManagerStatus.Reachability != "unreachable" || down.ManagerStatus.Leader || down.Status.Message != "heartbeat failure" {
 		t.Errorf("got %+v, %+v", down.Status, down.ManagerStatus)
 	}
-	worker := renderNode(&state.Node{ID: "a", State: state.NodeReady, Spec: swarm.NodeSpec{Role: swarm.NodeRoleManager}}, "a")
+	worker := renderNode(&state.Node{ID: "a", State: state.NodeReady, Spec: swarm.NodeSpec{Role: swarm.NodeRoleManager}}, "a", control.Roots{})
 	if worker.ManagerStatus != nil || worker.Spec.Labels == nil {
 		t.Errorf("got %+v", worker)
 	}

@@ -41,8 +41,33 @@ func (a *Authority) CreateAuthority(cluster state.ClusterID) {
 			a.post(engine.AuthorityCreated{Cluster: cluster, Err: err})
 			return
 		}
-		a.post(engine.AuthorityCreated{Cluster: cluster, Cert: root.cert, Key: root.key, Digest: Digest(root.cert)})
+		key, digest, err := newNodeKey()
+		a.post(engine.AuthorityCreated{
+			Cluster: cluster, Cert: root.cert, Key: root.key, Digest: Digest(root.cert), NodeKey: key, NodeDigest: digest, Err: err,
+		})
 	})
+}
+
+// MakeRoot makes another root, or looks at the one that is given, and has the old
+// one sign it. It does not block; RootMade answers, once.
+func (a *Authority) MakeRoot(f engine.MakeRoot) {
+	a.making.Go(func() {
+		made, failed := makeRoot(f.Root, time.Now())
+		a.post(engine.RootMade{Request: f.Request, Root: made, Failed: failed})
+	})
+}
+
+// newNodeKey makes the key of the node that founds a swarm.
+func newNodeKey() (key, digest []byte, err error) {
+	if key, err = NewKey(); err != nil {
+		return nil, nil, err
+	}
+	request, err := NewRequest(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	digest, err = KeyDigest(request)
+	return key, digest, err
 }
 
 // Close returns when everything asked for has been posted.

@@ -50,7 +50,7 @@ func TestDockersKeyFile(t *testing.T) {
 // read with it; changed to another key, the old one opens nothing.
 func TestLock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certificates")
-	c := certified(t, aRoot(t), Subject{"n1", "c1", true}, 0, time.Now())
+	c := certified(t, aRoot(t), Subject{"n1", "c1", true, 0}, 0, time.Now())
 	data, err := NewDataKey()
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestLock(t *testing.T) {
 
 // Any wrong key is found to be wrong, however often its padding is right by chance.
 func TestWrongKeys(t *testing.T) {
-	c := certified(t, aRoot(t), Subject{"n1", "c1", true}, 0, time.Now())
+	c := certified(t, aRoot(t), Subject{"n1", "c1", true, 0}, 0, time.Now())
 	text, err := encodeKeyFile(c.Key, Lock{Unlock: bytes.Repeat([]byte{1}, 32)})
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestOpenSSLReads(t *testing.T) {
 	if err != nil {
 		t.Skip("openssl is not installed")
 	}
-	c := certified(t, aRoot(t), Subject{"n1", "c1", true}, 0, time.Now())
+	c := certified(t, aRoot(t), Subject{"n1", "c1", true, 0}, 0, time.Now())
 	password := bytes.Repeat([]byte("k"), 32) // one that can be typed
 	for _, lock := range []Lock{{}, {Unlock: password}} {
 		text, err := encodeKeyFile(c.Key, lock)

@@ -8,13 +8,16 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -30,24 +33,44 @@ const (
 // says otherwise.
 const ExpiryDefault = 90 * 24 * time.Hour
 
-// A certificate is renewed somewhere between these parts of its life, so that the
-// nodes of a swarm do not all come at once.
-const (
-	renewFrom = 0.5
-	renewTo   = 0.8
-)
-
 // blockEC is how a key is marked that is not PKCS#8: those of roots are Docker's.
 const blockEC = "EC PRIVATE KEY"
 
 // pemBytesMax is how large a certificate, or a request for one, may be.
 const pemBytesMax = 16 << 10
 
-// A Subject is whom a certificate is for.
+// A Subject is whom a certificate is for. Version is that of the swarm's store when
+// this was so: it is the last half of the certificate's serial number, whose rest is
+// random.
 type Subject struct {
 	Node    state.NodeID
 	Cluster state.ClusterID
 	Manager bool
+	Version uint64
+}
+
+const (
+	serialRandomBytes  = 11
+	serialVersionBytes = 8
+)
+
+// serial is a serial number with a version in it.
+func serial(version uint64) (*big.Int, error) {
+	b := make([]byte, 1+serialRandomBytes, 1+serialRandomBytes+serialVersionBytes)
+	b[0] = 1 // never negative, never short
+	if _, err := rand.Read(b[1:]); err != nil {
+		return nil, err
+	}
+	return new(big.Int).SetBytes(binary.BigEndian.AppendUint64(b, version)), nil
+}
+
+// versionOf is the version in a serial number.
+func versionOf(serial *big.Int) uint64 {
+	b := serial.Bytes()
+	if len(b) != 1+serialRandomBytes+serialVersionBytes {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b[1+serialRandomBytes:])
 }
 
 // NewKey makes a node's key, as PEM.
@@ -103,9 +126,13 @@ func Sign(request []byte, subject Subject, expiry time.Duration, rootCert, rootK
 	if err != nil {
 		return nil, fmt.Errorf("the swarm's root certificate: %w", err)
 	}
-	signer, err := decodeKey(rootKey)
+	signer, err := decodeSigner(rootKey)
 	if err != nil {
 		return nil, fmt.Errorf("the key of the swarm's root certificate: %w", err)
+	}
+	number, err := serial(subject.Version)
+	if err != nil {
+		return nil, fmt.Errorf("sign the certificate of node %s: %w", subject.Node, err)
 	}
 	if expiry <= 0 {
 		expiry = ExpiryDefault
@@ -117,6 +144,7 @@ func Sign(request []byte, subject Subject, expiry time.Duration, rootCert, rootK
 		names = []string{unitManager, string(subject.Node), unitRoot}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: number,
 		Subject: pkix.Name{
 			Organization: []string{string(subject.Cluster)}, OrganizationalUnit: []string{unit}, CommonName: string(subject.Node),
 		},
@@ -147,12 +175,14 @@ type Credentials struct {
 }
 
 // NewCredentials checks that certificate, key and root, all PEM, belong together.
+// Behind the certificate may be roots that others sign, behind the root another
+// that is to be trusted too.
 func NewCredentials(cert, key, root []byte) (*Credentials, error) {
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("the node's certificate and its key do not belong together: %w", err)
 	}
-	anchor, err := decodeCertificate(root)
+	anchors, err := decodeCertificates(root)
 	if err != nil {
 		return nil, fmt.Errorf("the swarm's root certificate: %w", err)
 	}
@@ -160,21 +190,47 @@ func NewCredentials(cert, key, root []byte) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the node's certificate: %w", err)
 	}
-	pair.Leaf = leaf
-	pair.Certificate = [][]byte{leaf.Raw, anchor.Raw}
 	c := &Credentials{
 		Cert: cert, Key: key, Root: root, TLS: pair, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, roots: x509.NewCertPool(),
 	}
-	c.roots.AddCert(anchor)
-	then := leaf.NotBefore // a time at which both are good, if there is one
-	if anchor.NotBefore.After(then) {
-		then = anchor.NotBefore
+	c.TLS.Leaf = leaf
+	for _, anchor := range anchors {
+		c.TLS.Certificate = append(c.TLS.Certificate, anchor.Raw)
+		c.roots.AddCert(anchor)
 	}
-	c.Subject, err = verify([]*x509.Certificate{leaf}, c.roots, then)
-	if err != nil {
-		return nil, fmt.Errorf("the node's certificate: %w", err)
+	chain := []*x509.Certificate{leaf}
+	for _, der := range pair.Certificate[1:] {
+		between, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("what is behind the node's certificate: %w", err)
+		}
+		chain = append(chain, between)
+	}
+	then := leaf.NotBefore // a time at which all are good, if there is one
+	for _, signer := range append(chain[1:], anchors...) {
+		if signer.NotBefore.After(then) && signer.NotBefore.Before(leaf.NotAfter) {
+			then = signer.NotBefore
+		}
+	}
+	if c.Subject, err = verify(chain, c.roots, then); err != nil {
+		return nil, fmt.Errorf("the node's certificate is not of the swarm's root: %w", err)
 	}
 	return c, nil
+}
+
+// Digest is the SHA-256 of the node's public key.
+func (c *Credentials) Digest() []byte { return keyDigest(c.TLS.Leaf) }
+
+func keyDigest(cert *x509.Certificate) []byte {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return sum[:]
+}
+
+// Certificate is what the engine knows of the certificate.
+func (c *Credentials) Certificate() membership.Certificate {
+	return membership.Certificate{
+		Version: c.Version, From: state.Wall(c.NotBefore.Add(nodeBackdate).UnixNano()), Until: state.Wall(c.NotAfter.UnixNano()),
+	}
 }
 
 // Verify says whom a certificate is for that another node has shown, if it is one
@@ -187,12 +243,23 @@ func (c *Credentials) Verify(chain []*x509.Certificate, now time.Time) (Subject,
 	return subject, err
 }
 
-// RenewAt is when the certificate should be renewed; part, from 0 to 1, spreads
-// the nodes of a swarm.
-func (c *Credentials) RenewAt(part float64) time.Time {
-	issued := c.NotBefore.Add(nodeBackdate)
-	life := float64(c.NotAfter.Sub(issued))
-	return issued.Add(time.Duration(life * (renewFrom + (renewTo-renewFrom)*part)))
+// Claimed says whom a certificate would be for if it were good, and the digest of
+// its key. Nothing of it is checked but its form: that the other end has the key is
+// all that is known.
+func Claimed(chain []*x509.Certificate) (Subject, []byte, error) {
+	if len(chain) == 0 {
+		return Subject{}, nil, errors.New("no certificate was shown")
+	}
+	subject, err := subjectOf(chain[0])
+	return subject, keyDigest(chain[0]), err
+}
+
+// VerifyExpired is Verify for a certificate that may have expired, but was good.
+func (c *Credentials) VerifyExpired(chain []*x509.Certificate, now time.Time) (Subject, error) {
+	if len(chain) > 0 && now.After(chain[0].NotAfter) {
+		now = chain[0].NotAfter
+	}
+	return c.Verify(chain, now)
 }
 
 // A FingerprintError says that a swarm is not the one that a token names. The
@@ -210,17 +277,27 @@ func VerifyServer(digest string, chain []*x509.Certificate, now time.Time) error
 	if len(chain) < 2 {
 		return errors.New("the manager has shown no root certificate")
 	}
-	root := chain[len(chain)-1]
-	if Digest(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})) != digest {
+	at := slices.IndexFunc(chain[1:], func(c *x509.Certificate) bool {
+		return Digest(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})) == digest
+	})
+	if at < 0 {
 		return &FingerprintError{fingerprint(digest)}
 	}
 	roots := x509.NewCertPool()
-	roots.AddCert(root)
+	roots.AddCert(chain[1+at])
 	subject, err := verify(chain, roots, now)
 	if err == nil && !subject.Manager {
 		err = fmt.Errorf("node %s is no manager", subject.Node)
 	}
 	return err
+}
+
+// HasRoot reports whether one of the roots, PEM, has a token's digest.
+func HasRoot(roots []byte, digest string) bool {
+	certs, err := decodeCertificates(roots)
+	return err == nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool {
+		return Digest(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})) == digest
+	})
 }
 
 // fingerprint is a token's digest as people compare it: in base 16.
@@ -236,18 +313,26 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) (Sub
 	if len(chain) == 0 {
 		return Subject{}, errors.New("no certificate was shown")
 	}
-	leaf := chain[0]
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	between := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return Subject{}, err
 	}
+	return subjectOf(chain[0])
+}
+
+// subjectOf is whom a certificate names.
+func subjectOf(leaf *x509.Certificate) (Subject, error) {
 	name := leaf.Subject
 	if name.CommonName == "" || len(name.Organization) != 1 || len(name.OrganizationalUnit) != 1 || leaf.IsCA {
 		return Subject{}, fmt.Errorf("the certificate of %q names no node of a swarm", name)
 	}
-	subject := Subject{Node: state.NodeID(name.CommonName), Cluster: state.ClusterID(name.Organization[0])}
+	subject := Subject{Node: state.NodeID(name.CommonName), Cluster: state.ClusterID(name.Organization[0]), Version: versionOf(leaf.SerialNumber)}
 	switch name.OrganizationalUnit[0] {
 	case unitManager:
 		subject.Manager = true
@@ -275,6 +360,32 @@ func decodeCertificate(text []byte) (*x509.Certificate, error) {
 		return nil, err
 	}
 	return x509.ParseCertificate(block)
+}
+
+// decodeCertificates reads one certificate or more.
+func decodeCertificates(text []byte) ([]*x509.Certificate, error) {
+	if len(text) > pemBytesMax {
+		return nil, fmt.Errorf("%d bytes are too many for certificates", len(text))
+	}
+	var certs []*x509.Certificate
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil {
+			break
+		}
+		if text = rest; block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("a %s is no certificate", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, cert)
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("that is no PEM of a certificate")
+	}
+	return certs, nil
 }
 
 // decodeRequest reads a request and checks that who has made it has the key.

@@ -56,7 +56,7 @@ func TestNodeCertificate(t *testing.T) {
 		unit    string
 		names   []string
 	}{{true, "swarm-manager", []string{"swarm-manager", "n1", "swarm-ca"}}, {false, "swarm-worker", []string{"swarm-worker", "n1"}}} {
-		made := certified(t, r, Subject{"n1", "c1", c.manager}, 0, when)
+		made := certified(t, r, Subject{"n1", "c1", c.manager, 0}, 0, when)
 		cert := parse(t, made.Cert)
 		if got, want := cert.Subject.String(), "CN=n1,OU="+c.unit+",O=c1"; got != want {
 			t.Errorf("subject %s, want %s", got, want)
@@ -67,7 +67,7 @@ func TestNodeCertificate(t *testing.T) {
 		if !cert.NotAfter.Equal(when.Add(90*24*time.Hour)) || !cert.NotBefore.Equal(when.Add(-time.Hour)) {
 			t.Errorf("good from %v to %v", cert.NotBefore, cert.NotAfter)
 		}
-		if made.Subject != (Subject{"n1", "c1", c.manager}) {
+		if made.Subject != (Subject{"n1", "c1", c.manager, 0}) {
 			t.Errorf("read as %+v", made.Subject)
 		}
 	}
@@ -77,18 +77,18 @@ func TestNodeCertificate(t *testing.T) {
 // nobody else.
 func TestVerify(t *testing.T) {
 	ours, others := aRoot(t), aRoot(t)
-	self := certified(t, ours, Subject{"n1", "c1", true}, 0, when)
+	self := certified(t, ours, Subject{"n1", "c1", true, 0}, 0, when)
 	for _, c := range []struct {
 		name string
 		from *Credentials
 		at   time.Time
 		want string
 	}{
-		{"a worker", certified(t, ours, Subject{"n2", "c1", false}, 0, when), when, ""},
-		{"another authority's", certified(t, others, Subject{"n2", "c1", true}, 0, when), when, "unknown authority"},
-		{"of another swarm by the same authority", certified(t, ours, Subject{"n2", "c2", true}, 0, when), when, `of swarm "c2"`},
-		{"expired", certified(t, ours, Subject{"n2", "c1", true}, time.Hour, when), when.Add(2 * time.Hour), "expired"},
-		{"not yet good", certified(t, ours, Subject{"n2", "c1", true}, 0, when.Add(3*time.Hour)), when, "not yet valid"},
+		{"a worker", certified(t, ours, Subject{"n2", "c1", false, 0}, 0, when), when, ""},
+		{"another authority's", certified(t, others, Subject{"n2", "c1", true, 0}, 0, when), when, "unknown authority"},
+		{"of another swarm by the same authority", certified(t, ours, Subject{"n2", "c2", true, 0}, 0, when), when, `of swarm "c2"`},
+		{"expired", certified(t, ours, Subject{"n2", "c1", true, 0}, time.Hour, when), when.Add(2 * time.Hour), "expired"},
+		{"not yet good", certified(t, ours, Subject{"n2", "c1", true, 0}, 0, when.Add(3*time.Hour)), when, "not yet valid"},
 	} {
 		subject, err := self.Verify([]*x509.Certificate{c.from.TLS.Leaf}, c.at)
 		switch {
@@ -113,7 +113,7 @@ func TestVerifyServer(t *testing.T) {
 	chain := func(c *Credentials) []*x509.Certificate {
 		return []*x509.Certificate{c.TLS.Leaf, parse(t, c.Root)}
 	}
-	manager := certified(t, ours, Subject{"n1", "c1", true}, 0, when)
+	manager := certified(t, ours, Subject{"n1", "c1", true, 0}, 0, when)
 	if err := VerifyServer(Digest(ours.cert), chain(manager), when); err != nil {
 		t.Error(err)
 	}
@@ -126,11 +126,11 @@ func TestVerifyServer(t *testing.T) {
 	if got, want := wrong.Error(), "remote CA does not match fingerprint. Expected: 6fdfc6d81a8946f84e682db90cb4f69ce2500d4fee01b503ad5cf9a852a0c278"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if err := VerifyServer(Digest(ours.cert), chain(certified(t, ours, Subject{"n2", "c1", false}, 0, when)), when); err == nil {
+	if err := VerifyServer(Digest(ours.cert), chain(certified(t, ours, Subject{"n2", "c1", false, 0}, 0, when)), when); err == nil {
 		t.Error("a worker is believed to be a manager")
 	}
 	// A chain that ends with the right root, which has not signed it.
-	forged := certified(t, others, Subject{"n1", "c1", true}, 0, when)
+	forged := certified(t, others, Subject{"n1", "c1", true, 0}, 0, when)
 	if err := VerifyServer(Digest(ours.cert), []*x509.Certificate{forged.TLS.Leaf, parse(t, ours.cert)}, when); err == nil {
 		t.Error("a chain that the root has not signed is believed")
 	}
@@ -182,7 +182,7 @@ func TestFiles(t *testing.T) {
 		t.Fatalf("%v %v", c, err)
 	}
 	r := aRoot(t)
-	first := certified(t, r, Subject{"n1", "c1", false}, 0, when)
+	first := certified(t, r, Subject{"n1", "c1", false, 0}, 0, when)
 	if err := first.Save(dir, Lock{}); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := Sign(request, Subject{"n1", "c1", true}, 0, r.cert, r.key, when.Add(24*time.Hour))
+	cert, err := Sign(request, Subject{"n1", "c1", true, 0}, 0, r.cert, r.key, when.Add(24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestFiles(t *testing.T) {
 	if err != nil || !got.Manager || !bytes.Equal(got.Key, first.Key) || !bytes.Equal(got.Cert, cert) {
 		t.Fatalf("%+v %v", got, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "swarm-node.key"), certified(t, r, Subject{"n1", "c1", true}, 0, when).Key, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "swarm-node.key"), certified(t, r, Subject{"n1", "c1", true, 0}, 0, when).Key, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := Load(dir, nil); err == nil || !strings.Contains(err.Error(), "do not belong together") {
@@ -220,15 +220,5 @@ func TestFiles(t *testing.T) {
 	}
 	if c, _, err := Load(dir, nil); c != nil || err != nil {
 		t.Errorf("%v %v", c, err)
-	}
-}
-
-// Certificates are renewed between half and four fifths of their lives.
-func TestRenewAt(t *testing.T) {
-	c := certified(t, aRoot(t), Subject{"n1", "c1", false}, 100*time.Hour, when)
-	for part, want := range map[float64]time.Duration{0: 50 * time.Hour, 1: 80 * time.Hour} {
-		if got := c.RenewAt(part).Sub(when); got.Round(time.Minute) != want {
-			t.Errorf("part %v: after %v, want %v", part, got, want)
-		}
 	}
 }

@@ -27,6 +27,7 @@ type Request struct {
 	Availability swarm.NodeAvailability `json:",omitempty"`
 	// Node is who has one already, as the connection says; "" for one that joins.
 	Node state.NodeID `json:"-"`
+	Held []byte       `json:"-"` // SHA-256 of the public key that it has shown
 }
 
 // Certified is what a node gets that is let in.
@@ -135,7 +136,7 @@ func (p *Peers) serveCertify(conn net.Conn, from Party) {
 		p.limits.complain(p.config.Logger, "a request for a certificate cannot be read", "from", conn.RemoteAddr(), "error", errors.Join(err, errFrame))
 		return
 	}
-	r.Node = from.Node
+	r.Node, r.Held = from.Node, from.Key
 	ctx, cancel := context.WithTimeout(p.ctx, certifyPeriod)
 	defer cancel()
 	given, failed := p.config.Certify(ctx, r)

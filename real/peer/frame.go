@@ -29,13 +29,15 @@ const (
 
 // Limits of frames.
 const (
-	headerBytes     = 5
-	chunkBytesMax   = 64 << 10 // of a part of a call or answer
-	workerBytesMax  = 8 << 20  // of what a worker says at a time
-	managerBytesMax = 1 + wire.MessageBytesMax
-	requestBytesMax = 64 << 10 // of a request for a certificate, and for a stream
-	certifyBytesMax = 1 << 20  // of the answer to a request for a certificate
-	streamNameBytes = 16
+	headerBytes    = 5
+	chunkBytesMax  = 64 << 10 // of a part of a call or answer
+	workerBytesMax = 8 << 20  // of what a worker says at a time
+	// Of what is said by a node that was removed: no more than a Hello.
+	strangerBytesMax = 1 << 20
+	managerBytesMax  = 1 + wire.MessageBytesMax
+	requestBytesMax  = 64 << 10 // of a request for a certificate, and for a stream
+	certifyBytesMax  = 1 << 20  // of the answer to a request for a certificate
+	streamNameBytes  = 16
 )
 
 // How long a connection may be silent, or refuse to take bytes.

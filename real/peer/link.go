@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -79,6 +80,7 @@ type link struct {
 	conn  *tls.Conn
 	party Party
 	limit int // bytes of a frame
+	began membership.Verdict
 
 	urgent    chan frame
 	bulk      chan frame
@@ -101,16 +103,25 @@ type link struct {
 
 func (p *Peers) newLink(conn *tls.Conn, party Party) *link {
 	l := &link{
-		peers: p, conn: conn, party: party, limit: workerBytesMax,
+		peers: p, conn: conn, party: party, limit: strangerBytesMax, began: p.config.Judge(party.Bearer),
 		urgent: make(chan frame, messagesMax), bulk: make(chan frame, chunksMax),
 		finishing: make(chan struct{}), dead: make(chan struct{}), ended: make(chan struct{}),
 		slots: make(chan struct{}, callsMax), calls: newAssembly(callsBytesMax), answers: newAssembly(answersBytesMax),
 		waiting: map[uint64]chan []byte{},
 	}
-	if party.Manager {
+	switch {
+	case l.began.Manager:
 		l.limit = managerBytesMax
+	case l.began.Member:
+		l.limit = workerBytesMax
 	}
 	return l
+}
+
+// reduced reports whether the other end may do less than when the link began.
+func (l *link) reduced() bool {
+	now := l.peers.config.Judge(l.party.Bearer)
+	return l.began.Member && !now.Member || l.began.Manager && !now.Manager
 }
 
 // run serves the link until it ends, and says why it did; nil when it was to.
@@ -236,47 +247,71 @@ func (l *link) read() error {
 	}
 }
 
-// errRole says that a worker has tried what only a manager may.
-var errRole = errors.New("a worker may not do that")
+// Why a frame is not taken.
+var (
+	// errRole says that a worker has tried what only a manager may.
+	errRole = errors.New("a worker may not do that")
+	// errStranger says the same of a node that is none any more.
+	errStranger = errors.New("it is no member of the swarm")
+)
 
 // take takes in a frame. An error ends the link.
 func (l *link) take(k kind, body []byte) error {
+	verdict := l.peers.config.Judge(l.party.Bearer)
 	switch k {
 	case kindPing:
 		return nil
 	case kindMessage:
-		return l.takeMessage(body)
+		return l.takeMessage(body, verdict)
 	case kindCall, kindAnswer, kindOpen:
-		if !l.party.Manager {
-			return errRole
+		if !verdict.Manager {
+			return l.refused(verdict)
 		}
 		if k == kindOpen {
 			return l.takeOpen(body)
 		}
 		return l.takePart(k, body)
 	case kindRefused:
+		if !verdict.Member {
+			return l.refused(verdict)
+		}
 		return l.takeRefused(body)
 	default:
 		return errFrame
 	}
 }
 
-func (l *link) takeMessage(body []byte) error {
+// refused says why a frame is not taken.
+func (l *link) refused(v membership.Verdict) error {
+	err := errRole
+	if !v.Member {
+		err = errStranger
+	}
+	if v.Why != "" {
+		return fmt.Errorf("%w: %s", err, v.Why)
+	}
+	return err
+}
+
+func (l *link) takeMessage(body []byte, verdict membership.Verdict) error {
 	m, err := wire.Decode(body)
 	if err != nil {
 		return err
 	}
 	switch message := m.(type) {
 	case wire.Assign, wire.Bye:
-		if !l.party.Manager {
-			return errRole
+		if !verdict.Manager {
+			return l.refused(verdict)
 		}
-	case wire.Hello:
-		if !l.party.Manager { // it may have been one, and not know better
+	case wire.Hello: // who was removed may say so much, and is told
+		if !verdict.Manager { // it may have been one, and not know better
 			message.ManagerAddr = ""
 			m = message
 		}
 	case wire.Heartbeat, wire.Report, wire.Applied, wire.Quit:
+		if !verdict.Member {
+			return l.refused(verdict)
+		}
 	}
 	l.peers.config.Received(l.party.Node, m)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -21,8 +22,12 @@ type Config struct {
 	// Certificate is what the node shows: its certificate with the root behind it.
 	// An error while it is in no swarm.
 	Certificate func() (*tls.Certificate, error)
-	// Verify says whom a chain is for, if it is good now and of this swarm.
-	Verify func(chain []*x509.Certificate) (Party, error)
+	// Verify says whom a chain is for, if it is good now, for the purpose, and of
+	// this swarm.
+	Verify func(chain []*x509.Certificate, purpose Purpose) (Party, error)
+	// Judge says what who has shown a certificate may do by now. It is asked for
+	// every connection, message and call; [Peers.Recheck] has it asked at once.
+	Judge func(membership.Bearer) membership.Verdict
 	// Received takes a message. It may block; the link then waits.
 	Received func(from state.NodeID, m wire.Message)
 	// Called makes a call that another manager has passed on.
@@ -55,7 +60,7 @@ type Peers struct {
 
 	mu       sync.Mutex
 	listener net.Listener
-	conns    map[io.Closer]bool // accepted
+	conns    map[io.Closer]func() bool // accepted; whether it may still be there, nil if nobody has shown anything
 	targets  map[state.NodeID]*target
 	links    map[state.NodeID][]*link // up, newest last
 	streams  map[streamName]*opening
@@ -67,7 +72,7 @@ func New(config Config) *Peers {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Peers{
-		config: config, raft: newRaftQueue(), conns: map[io.Closer]bool{}, targets: map[state.NodeID]*target{},
+		config: config, raft: newRaftQueue(), conns: map[io.Closer]func() bool{}, targets: map[state.NodeID]*target{},
 		links: map[state.NodeID][]*link{}, streams: map[streamName]*opening{},
 	}
 	p.limits.pending = map[string]int{}
@@ -108,6 +113,34 @@ func (p *Peers) Relink() {
 	}
 	for _, l := range links {
 		<-l.ended
+	}
+	for _, c := range conns {
+		_ = c.Close() // it is of no use
+	}
+}
+
+// Recheck ends the links and connections of those who may do less by now than they
+// could. What is queued on a link is still sent; nothing more is taken from it than
+// the other end may say.
+func (p *Peers) Recheck() {
+	p.mu.Lock()
+	var links []*link
+	for _, of := range p.links {
+		for _, l := range of {
+			if l.reduced() {
+				links = append(links, l)
+			}
+		}
+	}
+	var conns []io.Closer
+	for c, may := range p.conns {
+		if may != nil && !may() {
+			conns = append(conns, c)
+		}
+	}
+	p.mu.Unlock()
+	for _, l := range links {
+		l.finish()
 	}
 	for _, c := range conns {
 		_ = c.Close() // it is of no use

@@ -15,6 +15,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 	"github.com/swarmd/swarmd/real/ca"
@@ -102,6 +103,9 @@ type host struct {
 	spoken   uint64
 	called   func(context.Context, peer.Party, control.Call) control.Answer
 	log      *lines
+
+	mu     sync.Mutex
+	roster membership.Roster
 }
 
 // lines is a log that can be waited for.
@@ -143,12 +147,21 @@ func (s *swarm) start(t *testing.T, c *ca.Credentials) *host {
 	}
 	h.Peers = peer.New(peer.Config{
 		Certificate: func() (*tls.Certificate, error) { return &c.TLS, nil },
-		Verify: func(chain []*x509.Certificate) (peer.Party, error) {
+		Verify: func(chain []*x509.Certificate, _ peer.Purpose) (peer.Party, error) {
 			subject, err := c.Verify(chain, time.Now())
 			if err != nil {
 				return peer.Party{}, err
 			}
-			return peer.Party{Node: subject.Node, Cluster: subject.Cluster, Manager: subject.Manager, Expires: chain[0].NotAfter}, nil
+			_, digest, err := ca.Claimed(chain)
+			return peer.Party{
+				Bearer:  membership.Bearer{Node: subject.Node, Manager: subject.Manager, Key: digest, Version: subject.Version},
+				Cluster: subject.Cluster, Expires: chain[0].NotAfter,
+			}, err
+		},
+		Judge: func(b membership.Bearer) membership.Verdict {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.roster.Judge(b)
 		},
 		Received: func(from state.NodeID, m wire.Message) { h.received <- fmt.Sprintf("%s: %+v", from, m) },
 		Called: func(ctx context.Context, from peer.Party, call control.Call) control.Answer {
@@ -193,10 +206,14 @@ func (h *host) reach(managers ...*host) {
 // speak says something to a manager until it is heard: what is sent without a link
 // is lost.
 func (h *host) speak(m *host) {
+	h.spoken++
+	h.say(m, wire.Quit{Session: spoken + h.spoken})
+}
+
+// say repeats a message to a manager until that has it.
+func (h *host) say(m *host, said wire.Message) {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
-	h.spoken++
-	said := wire.Quit{Session: spoken + h.spoken}
 	for {
 		select {
 		case got := <-m.received:
@@ -228,7 +245,7 @@ func TestMessages(t *testing.T) {
 	m1.Send("w", wire.Bye{Session: 1, Leader: "m2"})
 	w.expect(t, "m1: {Session:1 Leader:m2 Term:0 Removed:false}")
 	w.Send("m2", wire.Hello{Session: 2, ManagerAddr: "w:2377"}) // a worker's is no manager's address
-	m2.expect(t, "w: {Session:2 Addr: ManagerAddr: Description:{Hostname: Platform:{Architecture: OS:} Resources:{NanoCPUs:0 MemoryBytes:0 GenericResources:[]} Engine:{EngineVersion: Labels:map[] Plugins:[]} TLSInfo:{TrustRoot: CertIssuerSubject:[] CertIssuerPublicKey:[]} CSIInfo:[]}}")
+	m2.expect(t, "w: {Session:2 Addr: ManagerAddr: Certificate:0 Description:{Hostname: Platform:{Architecture: OS:} Resources:{NanoCPUs:0 MemoryBytes:0 GenericResources:[]} Engine:{EngineVersion: Labels:map[] Plugins:[]} TLSInfo:{TrustRoot: CertIssuerSubject:[] CertIssuerPublicKey:[]} CSIInfo:[]}}")
 	m1.Send("nobody", wire.Bye{}) // is lost
 	m1.Send("m2", wire.Bye{})     // there is no link
 	m2.reach(m1)
@@ -255,7 +272,7 @@ func TestRoles(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	m.log.await("it has no part in the log")
+	m.log.await("has no part in the log")
 }
 
 // A manager's call is made by another and answered, also when it is large; one that

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/swarmd/swarmd/engine/membership"
 )
 
 // Limits of what is accepted.
@@ -112,9 +114,9 @@ func (p *Peers) serve(conn *tls.Conn, release func()) {
 	case protocolControl:
 		err = p.newLink(conn, party).run()
 	case protocolRaft:
-		kept = p.raft.offer(p.tracked(conn))
+		kept = p.judge(conn, party, inLog) && p.raft.offer(p.tracked(conn))
 	case protocolStream:
-		kept = p.takeStream(conn, party)
+		kept = p.judge(conn, party, isMember) && p.takeStream(conn, party)
 	}
 	if err != nil && !errors.Is(err, io.EOF) && p.ctx.Err() == nil {
 		p.limits.complain(p.config.Logger, "a link has ended", "node", party.Node, "from", conn.RemoteAddr(), "error", err)
@@ -129,9 +131,24 @@ func (p *Peers) track(conn net.Conn) bool {
 		_ = conn.Close() // nobody serves any more
 		return false
 	}
-	p.conns[conn] = true
+	p.conns[conn] = nil
 	return true
 }
+
+// judge has a connection that is tracked closed once its other end may not have it
+// any more.
+func (p *Peers) judge(conn net.Conn, party Party, may func(membership.Verdict) bool) bool {
+	still := func() bool { return may(p.config.Judge(party.Bearer)) }
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, tracked := p.conns[conn]; tracked {
+		p.conns[conn] = still
+	}
+	return still()
+}
+
+func inLog(v membership.Verdict) bool    { return v.Log }
+func isMember(v membership.Verdict) bool { return v.Member }
 
 func (p *Peers) untrack(conn net.Conn) {
 	p.mu.Lock()

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -33,12 +35,33 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 }
 
-// A Party is who is at the other end, as its certificate says.
+// A Party is who is at the other end, as its certificate says. Who shows one has its
+// key: TLS sees to that.
 type Party struct {
-	Node    state.NodeID
+	membership.Bearer
 	Cluster state.ClusterID
-	Manager bool
 	Expires time.Time // of the certificate
+}
+
+// A Purpose is what a certificate is shown for.
+type Purpose uint8
+
+// The purposes.
+const (
+	ForLink    Purpose = iota // messages, calls and streams
+	ForLog                    // the log
+	ForRenewal                // another certificate
+)
+
+func purposeOf(protocol string) Purpose {
+	switch protocol {
+	case protocolRaft:
+		return ForLog
+	case protocolRenew:
+		return ForRenewal
+	default:
+		return ForLink
+	}
 }
 
 // serverTLS is how connections are accepted. Who speaks of nothing but joining
@@ -69,14 +92,24 @@ func (p *Peers) serverTLS() *tls.Config {
 
 // admit says who has dialled, unless what it wants is not for it.
 func (p *Peers) admit(s tls.ConnectionState) (Party, error) {
-	party, err := p.config.Verify(s.PeerCertificates)
-	switch {
-	case err != nil:
+	party, err := p.config.Verify(s.PeerCertificates, purposeOf(s.NegotiatedProtocol))
+	if err != nil {
 		return Party{}, err
-	case s.NegotiatedProtocol == "":
+	}
+	verdict := p.config.Judge(party.Bearer)
+	switch s.NegotiatedProtocol {
+	case protocolControl: // who was removed is told so, and nothing else
+	case protocolRenew: // whoever leads knows the node's key
+	case protocolRaft:
+		if !verdict.Log {
+			return Party{}, fmt.Errorf("node %s has no part in the log: %s", party.Node, cmp.Or(verdict.Why, "it is a worker"))
+		}
+	case protocolStream:
+		if !verdict.Member {
+			return Party{}, fmt.Errorf("node %s: %s", party.Node, verdict.Why)
+		}
+	default:
 		return Party{}, errors.New("it does not say what the connection is for")
-	case s.NegotiatedProtocol == protocolRaft && !party.Manager:
-		return Party{}, fmt.Errorf("node %s is a worker: it has no part in the log", party.Node)
 	}
 	return party, nil
 }
@@ -93,10 +126,13 @@ func (p *Peers) dial(ctx context.Context, addr, protocol string, want state.Node
 		InsecureSkipVerify: true, //nolint:gosec // nodes have no host names: VerifyConnection checks the chain and the role
 		VerifyConnection: func(s tls.ConnectionState) error {
 			var err error
-			party, err = p.config.Verify(s.PeerCertificates)
+			party, err = p.config.Verify(s.PeerCertificates, purposeOf(protocol))
+			verdict := p.config.Judge(party.Bearer)
 			switch {
 			case err != nil:
 				return err
+			case protocol == protocolRaft && !verdict.Log:
+				return fmt.Errorf("node %s, at %s, has no part in the log: %s", party.Node, addr, cmp.Or(verdict.Why, "it is a worker"))
 			case !party.Manager:
 				return fmt.Errorf("node %s, at %s, is no manager", party.Node, addr)
 			case want != "" && party.Node != want:

@@ -33,6 +33,10 @@ const (
 	effectApplyNetwork
 	effectLock
 	effectUnlock
+	effectMakeRoot
+	effectRenew
+	effectTrust
+	effectRefound
 )
 
 // AppendEffect encodes an effect.
@@ -84,6 +88,14 @@ func AppendEffect(b []byte, effect engine.Effect) ([]byte, error) {
 		return asJSON(append(b, effectLock), f)
 	case engine.Unlock:
 		return asJSON(append(b, effectUnlock), f)
+	case engine.MakeRoot:
+		return asJSON(append(b, effectMakeRoot), f)
+	case engine.Renew:
+		return append(b, effectRenew), nil
+	case engine.Trust:
+		return asJSON(append(b, effectTrust), f)
+	case engine.Refound:
+		return asJSON(append(b, effectRefound), f)
 	case engine.ApplyNetwork:
 		return asJSON(append(b, effectApplyNetwork), f)
 	default:
@@ -138,6 +150,14 @@ func DecodeEffect(b []byte) (engine.Effect, error) {
 		return fromJSON[engine.Lock](b)
 	case effectUnlock:
 		return fromJSON[engine.Unlock](b)
+	case effectMakeRoot:
+		return fromJSON[engine.MakeRoot](b)
+	case effectRenew:
+		return engine.Renew{}, nil
+	case effectTrust:
+		return fromJSON[engine.Trust](b)
+	case effectRefound:
+		return fromJSON[engine.Refound](b)
 	case effectApplyNetwork:
 		return fromJSON[engine.ApplyNetwork](b)
 	default:

@@ -40,6 +40,10 @@ const (
 	eventNetworkApplied
 	eventStarted
 	eventUnlocked
+	eventRootMade
+	eventCertified
+	eventRenewed
+	eventRefounded
 )
 
 // AppendEvent encodes an event. Of [engine.Started] only that it came is kept.
@@ -79,6 +83,16 @@ func AppendEvent(b []byte, event engine.Event) ([]byte, error) {
 		err := e.Err
 		e.Err = nil
 		return packed(append(b, eventUnlocked), e, err)
+	case engine.RootMade:
+		return packed(append(b, eventRootMade), e, nil)
+	case engine.Certified:
+		return packed(append(b, eventCertified), e, nil)
+	case engine.Renewed:
+		return packed(append(b, eventRenewed), engine.Renewed{}, e.Err)
+	case engine.Refounded:
+		err := e.Err
+		e.Err = nil
+		return packed(append(b, eventRefounded), e, err)
 	case engine.LeaderChanged:
 		return append(append(b, eventLeaderChanged), e.Leader...), nil
 	case engine.Committed:
@@ -184,6 +198,14 @@ func DecodeEvent(b []byte) (engine.Event, error) {
 		return unpacked(b, func(e *engine.RoleChanged, err error) { e.Err = err })
 	case eventUnlocked:
 		return unpacked(b, func(e *engine.Unlocked, err error) { e.Err = err })
+	case eventRootMade:
+		return unpacked[engine.RootMade](b, nil)
+	case eventCertified:
+		return unpacked[engine.Certified](b, nil)
+	case eventRenewed:
+		return unpacked(b, func(e *engine.Renewed, err error) { e.Err = err })
+	case eventRefounded:
+		return unpacked(b, func(e *engine.Refounded, err error) { e.Err = err })
 	case eventLeaderChanged:
 		return engine.LeaderChanged{Leader: state.NodeID(b)}, nil
 	case eventCommitted:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
+	members "github.com/swarmd/swarmd/engine/membership"
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -213,6 +214,18 @@ func (g *guest) Lock(f engine.Lock) { g.perform(f) }
 
 // Unlock implements [real.Peers].
 func (g *guest) Unlock(f engine.Unlock) { g.perform(f) }
+
+// Renew implements [real.Peers].
+func (g *guest) Renew() { g.perform(engine.Renew{}) }
+
+// Trust implements [real.Peers].
+func (g *guest) Trust(change members.RosterChange) { g.perform(engine.Trust{Change: change}) }
+
+// MakeRoot implements [real.Authority].
+func (g *guest) MakeRoot(f engine.MakeRoot) { g.perform(f) }
+
+// Refound implements [real.Log].
+func (g *guest) Refound(f engine.Refound) { g.perform(f) }
 
 // Reach implements [real.Peers].
 func (g *guest) Reach(managers []wire.Manager) { g.perform(engine.Reach{Managers: managers}) }
