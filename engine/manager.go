@@ -148,25 +148,25 @@ func (n *Node) info() control.Answer {
 // found begins a swarm: first its certificate authority, then its log, then its
 // first objects; the call is answered when those have committed.
 func (n *Node) found(request RequestID, call control.SwarmInit, out *Step) {
-	refuse := func(kind control.Kind, text string) { out.do(Reply{request, fail(kind, text)}) }
+	refuse := func(text string) { out.do(Reply{request, fail(control.Unavailable, text)}) }
 	switch {
 	case n.member() && !call.ForceNewCluster:
-		refuse(control.Unavailable, textMember)
+		refuse(textMember)
 		return
 	case n.lock.locked:
-		refuse(control.Unavailable, textLocked)
+		refuse(textLocked)
 		return
 	case n.member() && !n.identity.Manager:
-		refuse(control.Unavailable, textWorker)
+		refuse(textWorker)
 		return
 	case n.leaving != nil, n.changing:
-		refuse(control.Unavailable, textBetween)
+		refuse(textBetween)
 		return
 	case n.joining != nil:
-		refuse(control.Unavailable, textJoining)
+		refuse(textJoining)
 		return
 	case n.founding != nil:
-		refuse(control.Unavailable, textFounding)
+		refuse(textFounding)
 		return
 	}
 	if failed, bad := control.CheckInit(call); bad {

@@ -140,28 +140,22 @@ func (h *Host) ask(to *Host, call control.Call, done func(control.Admitted, erro
 	if to == nil {
 		return
 	}
+	take := func(answer control.Answer) {
+		switch a := answer.(type) {
+		case control.Admitted:
+			finish(a, nil)
+		case control.Failed:
+			finish(control.Admitted{}, errors.New(a.Message))
+		default:
+		}
+	}
 	if to == h {
-		h.w.Call(h, call, func(answer control.Answer) {
-			switch a := answer.(type) {
-			case control.Admitted:
-				finish(a, nil)
-			case control.Failed:
-				finish(control.Admitted{}, errors.New(a.Message))
-			}
-		})
+		h.w.Call(h, call, take)
 		return
 	}
 	h.w.carry(h, to, func() {
 		h.w.Call(to, call, func(answer control.Answer) {
-			h.w.carry(to, h, func() {
-				switch a := answer.(type) {
-				case control.Admitted:
-					finish(a, nil)
-				case control.Failed:
-					finish(control.Admitted{}, errors.New(a.Message))
-				default:
-				}
-			})
+			h.w.carry(to, h, func() { take(answer) })
 		})
 	})
 }

@@ -196,6 +196,29 @@ func (t *Trace) container(event engine.Event) {
 	}
 }
 
+// trust writes what an engine asked for about certificates.
+func (t *Trace) trust(effect engine.Effect) {
+	switch f := effect.(type) {
+	case engine.MakeRoot:
+		t.word("make-root")
+		t.number(uint64(f.Request))
+	case engine.Renew:
+		t.word("renew")
+	case engine.Refound:
+		t.words("refound", f.Addr)
+	case engine.Trust:
+		t.word("trust")
+		for _, e := range f.Change.Entries {
+			t.word(string(e.Node))
+			t.number(e.Trust)
+		}
+		for _, id := range f.Change.Gone {
+			t.word("-" + string(id))
+		}
+	default:
+	}
+}
+
 // effect writes what an engine asked for.
 func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 	t.begin(at, host, ">")
@@ -221,22 +244,8 @@ func (t *Trace) effect(at int64, host string, effect engine.Effect) {
 		t.word("join")
 	case engine.ChangeRole:
 		t.words("change-role", strconv.FormatBool(f.Manager))
-	case engine.MakeRoot:
-		t.word("make-root")
-		t.number(uint64(f.Request))
-	case engine.Renew:
-		t.word("renew")
-	case engine.Refound:
-		t.words("refound", f.Addr)
-	case engine.Trust:
-		t.word("trust")
-		for _, e := range f.Change.Entries {
-			t.word(string(e.Node))
-			t.number(e.Trust)
-		}
-		for _, id := range f.Change.Gone {
-			t.word("-" + string(id))
-		}
+	case engine.MakeRoot, engine.Renew, engine.Refound, engine.Trust:
+		t.trust(effect)
 	case engine.Lock:
 		t.word("lock")
 		t.number(f.Version)

@@ -88,6 +88,22 @@ func (c *Contract) stepDown() {
 	c.forget("voter ")
 }
 
+// trusted takes in events about keys and certificates.
+func (c *Contract) trusted(event engine.Event) {
+	switch e := event.(type) {
+	case engine.Unlocked:
+		c.pay("unlocked")
+	case engine.RootMade:
+		c.pay("root %d", e.Request)
+	case engine.Renewed:
+		c.pay("renewed")
+	case engine.Refounded:
+		c.pay("refounded")
+		c.index = 0 // its log comes anew
+	default:
+	}
+}
+
 func (c *Contract) event(event engine.Event) {
 	if _, first := event.(engine.Started); first == c.started {
 		c.fault("8: Started must be the first event, and only that: got %T", event)
@@ -128,15 +144,8 @@ func (c *Contract) event(event engine.Event) {
 		c.pay("joined")
 	case engine.RoleChanged:
 		c.pay("role")
-	case engine.Unlocked:
-		c.pay("unlocked")
-	case engine.RootMade:
-		c.pay("root %d", e.Request)
-	case engine.Renewed:
-		c.pay("renewed")
-	case engine.Refounded:
-		c.pay("refounded")
-		c.index = 0 // its log comes anew
+	case engine.Unlocked, engine.RootMade, engine.Renewed, engine.Refounded:
+		c.trusted(event)
 	case engine.AuthorityCreated:
 		c.pay("authority %s", e.Cluster)
 	case engine.ForwardReturned:

@@ -132,19 +132,8 @@ func (n *Namer) Event(event engine.Event) string {
 		return fmt.Sprintf("joined %s %s", n.Name("node", string(e.Identity.Node)), reason(e.Err))
 	case engine.RoleChanged:
 		return fmt.Sprintf("role manager=%v %s", e.Identity.Manager, reason(e.Err))
-	case engine.Unlocked:
-		return "unlocked " + reason(e.Err)
-	case engine.RootMade:
-		if e.Failed != nil {
-			return fmt.Sprintf("root-made %d: %s", e.Request, e.Failed.Message)
-		}
-		return fmt.Sprintf("root-made %d", e.Request)
-	case engine.Certified:
-		return fmt.Sprintf("certified %d for %s", e.Certificate.Version, e.Certificate.Until.Sub(e.Certificate.From))
-	case engine.Renewed:
-		return "renewed " + reason(e.Err)
-	case engine.Refounded:
-		return fmt.Sprintf("refounded %s %s", e.Identity.Addr, reason(e.Err))
+	case engine.Unlocked, engine.RootMade, engine.Certified, engine.Renewed, engine.Refounded:
+		return trusted(event)
 	case engine.AuthorityCreated:
 		return "authority-created"
 	case engine.Elected:
@@ -183,6 +172,27 @@ func (n *Namer) Event(event engine.Event) string {
 		return task("removed", e.Task, e.Err)
 	case engine.NetworkApplied:
 		return fmt.Sprintf("network-applied %d %s", e.Generation, reason(e.Err))
+	default:
+		return fmt.Sprintf("%#v", event)
+	}
+}
+
+// trusted writes events about keys and certificates.
+func trusted(event engine.Event) string {
+	switch e := event.(type) {
+	case engine.Unlocked:
+		return "unlocked " + reason(e.Err)
+	case engine.RootMade:
+		if e.Failed != nil {
+			return fmt.Sprintf("root-made %d: %s", e.Request, e.Failed.Message)
+		}
+		return fmt.Sprintf("root-made %d", e.Request)
+	case engine.Certified:
+		return fmt.Sprintf("certified %d for %s", e.Certificate.Version, e.Certificate.Until.Sub(e.Certificate.From))
+	case engine.Renewed:
+		return "renewed " + reason(e.Err)
+	case engine.Refounded:
+		return fmt.Sprintf("refounded %s %s", e.Identity.Addr, reason(e.Err))
 	default:
 		return fmt.Sprintf("%#v", event)
 	}

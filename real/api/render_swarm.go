@@ -30,12 +30,13 @@ func renderCluster(cluster *state.Cluster) swarm.ClusterInfo {
 	spec.Labels = labelsOf(spec.Labels)
 	spec.CAConfig.SigningCAKey = ""
 	return swarm.ClusterInfo{
-		ID:              string(cluster.ID),
-		Meta:            metaOf(cluster.Meta, cluster.SpecVersion),
-		Spec:            spec,
-		TLSInfo:         tlsInfoOf(cluster.RootCert, issuerOf(cluster)),
+		ID:      string(cluster.ID),
+		Meta:    metaOf(cluster.Meta, cluster.SpecVersion),
+		Spec:    spec,
+		TLSInfo: tlsInfoOf(cluster.RootCert, issuerOf(cluster)),
 
 		RootRotationInProgress: cluster.NextCert != nil,
+
 		DefaultAddrPool: prefixesOf(cluster.DefaultAddrPool),
 		SubnetSize:      cluster.SubnetSize,
 		DataPathPort:    cluster.DataPathPort,

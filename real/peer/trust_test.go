@@ -40,12 +40,12 @@ func TestDemoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // the other end closes it
+	defer conn.Close()
 	accepted, err := log.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer accepted.Close() //nolint:errcheck // it is closed already
+	defer accepted.Close()
 
 	m.trusts(6, entry("m", 0, true), membership.Entry{Node: "d", Trust: 6})
 	if _, err := accepted.Read(make([]byte, 1)); err == nil {
