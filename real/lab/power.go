@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,6 +140,9 @@ func removeGroup(root string) bool {
 	return true
 }
 
+// shimGroup is how containerd's database has which shim a container shares.
+const shimGroup = `"io\.containerd\.runc\.v2\.group":"([0-9a-z]+)"`
+
 // shimSockets are those of the shims of the host's containers: what containerd has
 // noted, and those that it forgets when a shim is killed, as it names them.
 func (h *Host) shimSockets() []string {
@@ -152,9 +156,15 @@ func (h *Host) shimSockets() []string {
 			}
 		}
 	}
-	kept, _ := filepath.Glob(filepath.Join(h.Data, "runtime/containers/*"))
-	for _, dir := range kept {
-		sum := sha256.Sum256([]byte(filepath.Join(h.runDir(), "runtime/containerd/containerd.sock", h.namespace(), filepath.Base(dir))))
+	// The database is read as bytes: nobody has it open by now, and what was
+	// deleted from it but not overwritten is wanted too.
+	database, _ := os.ReadFile(filepath.Join(h.Data, "runtime/containerd/io.containerd.metadata.v1.bolt/meta.db"))
+	groups := map[string]bool{}
+	for _, match := range regexp.MustCompile(shimGroup).FindAllSubmatch(database, -1) {
+		groups[string(match[1])] = true
+	}
+	for group := range groups {
+		sum := sha256.Sum256([]byte(filepath.Join(h.runDir(), "runtime/containerd/containerd.sock", h.namespace(), group)))
 		found = append(found, filepath.Join("/run/containerd/s", hex.EncodeToString(sum[:])))
 	}
 	return found

@@ -199,7 +199,7 @@ func (c *cluster) loseWorker(ctx context.Context) (map[string]float64, error) {
 		err = until(ctx, func() (bool, error) { return c.elsewhere(ctx, first, lost) })
 	}
 	values[workerMoved] = since(start)
-	err = errors.Join(err, lost.Start(ctx), c.whole(ctx), s.request(ctx, http.MethodDelete, "/services/web", "", nil, nil))
+	err = errors.Join(err, lost.Start(ctx), c.whole(ctx), s.request(ctx, http.MethodDelete, "/services/web", nil, nil))
 	return values, errors.Join(err, until(ctx, func() (bool, error) {
 		var tasks []dockerswarm.Task
 		err := s.get(ctx, "/tasks", &tasks)

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -40,13 +38,8 @@ func newSwarm(ctx context.Context, c lab.Config, archive string) (*swarm, error)
 		s.remove()
 		return nil, err
 	}
-	file, err := os.Open(archive)
-	if err != nil {
-		s.remove()
-		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // it was read only
-	if err = s.request(ctx, http.MethodPost, "/images/load?quiet=1", "application/x-tar", file, nil); err == nil {
+	err = host.Load(ctx, archive)
+	if err == nil {
 		err = s.post(ctx, "/swarm/init", map[string]string{"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": host.Addr})
 	}
 	if err != nil {
@@ -62,42 +55,16 @@ func (s *swarm) remove() {
 	}
 }
 
-func (s *swarm) request(ctx context.Context, method, path, kind string, body io.Reader, answer any) error {
-	r, err := http.NewRequestWithContext(ctx, method, "http://daemon"+path, body)
-	if err != nil {
-		return err
-	}
-	if kind != "" {
-		r.Header.Set("Content-Type", kind)
-	}
-	response, err := s.client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("%s %s: %s", method, path, bytes.TrimSpace(text))
-	}
-	if answer == nil {
-		return nil
-	}
-	return json.Unmarshal(text, answer)
+func (s *swarm) request(ctx context.Context, method, path string, body, answer any) error {
+	return lab.Request(ctx, s.client, method, path, body, answer)
 }
 
 func (s *swarm) get(ctx context.Context, path string, answer any) error {
-	return s.request(ctx, http.MethodGet, path, "", nil, answer)
+	return s.request(ctx, http.MethodGet, path, nil, answer)
 }
 
 func (s *swarm) post(ctx context.Context, path string, body any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	return s.request(ctx, http.MethodPost, path, "application/json", bytes.NewReader(text), nil)
+	return s.request(ctx, http.MethodPost, path, body, nil)
 }
 
 // spec is a service of containers that end at once when they are told to. On
@@ -215,7 +182,7 @@ func (s *swarm) containers(ctx context.Context, query string) ([]string, error) 
 
 // rm removes a service and waits until its containers are gone.
 func (s *swarm) rm(ctx context.Context, name string) error {
-	if err := s.request(ctx, http.MethodDelete, "/services/"+name, "", nil, nil); err != nil {
+	if err := s.request(ctx, http.MethodDelete, "/services/"+name, nil, nil); err != nil {
 		return err
 	}
 	return until(ctx, func() (bool, error) {
