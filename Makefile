@@ -6,7 +6,7 @@ DEPS  := containerd:containerd runc:runc ip:iproute2 nft:nftables conntrack:conn
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help deps build check lint unit race test scenarios sim mutants soak demo bench fuzz clean
+.PHONY: help deps build check lint portable unit race test scenarios sim mutants soak demo bench fuzz clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 deps: ## install what the machine lacks (Debian packages)
@@ -22,16 +22,15 @@ build: ## bin/swarmd, bin/swarmctl, bin/swarmsim, and what it runs in sandboxes
 check: lint unit ## format, lint and unit tests: the command before a push
 lint: ## every rule of .golangci.yml, and the programs that are for other systems too
 	$(LINT) run ./...
+portable: ## what is for other systems too
 	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
 	GOOS=darwin CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmsim
 unit: ## tests that need no root
 	$(GO) test ./engine/... ./sim/... ./cmd/...
 race: ## engine and driver under the race detector
 	$(GO) test -race ./engine/... ./sim/... ./real ./real/consensus ./real/disk ./real/api ./real/peer ./real/ca
-test: build ## everything; as root, real containers too
+test: build portable ## everything; as root, real containers too
 	$(GO) vet ./...
-	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
-	GOOS=darwin CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmsim
 	$(GO) test -timeout 20m ./...
 	$(MAKE) race
 scenarios: build ## CLI transcripts; TARGET=dockerd runs them against Docker itself

@@ -15,8 +15,16 @@ import (
 var errElsewhere = errors.New("hosts on this machine need Linux; the simulated world does not: --world model")
 
 func newLab(console) *cobra.Command {
+	return linuxOnly("lab", "Try a swarm of several hosts on this machine")
+}
+
+func newSoak(console) *cobra.Command {
+	return linuxOnly("soak", "See whether a real swarm stays linearizable while managers are killed, stopped and cut off")
+}
+
+func linuxOnly(name, short string) *cobra.Command {
 	return &cobra.Command{
-		Use: "lab", Short: "Try a swarm of several hosts on this machine (Linux only)",
+		Use: name, Short: short + " (Linux only)",
 		RunE: func(*cobra.Command, []string) error { return errElsewhere },
 	}
 }
