@@ -20,7 +20,7 @@ build: ## bin/swarmd, bin/swarmctl, bin/swarmsim, and what it runs in sandboxes
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o bin/guest.wasm ./sim/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -tags unguarded -o bin/guest-unguarded.wasm ./sim/guest
 check: lint unit ## format, lint and unit tests: the command before a push
-lint: ## every rule of .golangci.yml, and the programs that are for other systems too
+lint: portable ## every rule of .golangci.yml
 	$(LINT) run ./...
 portable: ## what is for other systems too
 	for os in darwin windows; do GOOS=$$os CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/swarmctl || exit 1; done
