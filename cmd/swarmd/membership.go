@@ -230,14 +230,24 @@ func (m *membership) run(id engine.Identity, storage *disk.Storage) error {
 	}
 	transport := consensus.NewTransport(m.peers.Raft(), m.log)
 	config.Transport, config.Address = transport, m.peers.Address
-	log, err := consensus.Open(config)
+	log, err := consensus.New(config)
 	if err != nil {
 		return errors.Join(err, storage.Close(), transport.Close())
 	}
+	// A lone voter leads at once: what the engine asks then is for this log.
+	m.hold(log, storage, transport)
+	if err := log.Start(); err != nil {
+		m.hold(nil, nil, nil)
+		return errors.Join(err, storage.Close(), transport.Close())
+	}
+	return nil
+}
+
+// hold makes a log the one that orders go to.
+func (m *membership) hold(log *consensus.Log, storage *disk.Storage, transport *consensus.Transport) {
 	m.mu.Lock()
 	m.current, m.storage, m.transport = log, storage, transport
 	m.mu.Unlock()
-	return nil
 }
 
 // clear closes the log and empties its place.

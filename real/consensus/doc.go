@@ -2,7 +2,7 @@
 // that its known faults cannot show; nothing else in swarmd knows that library.
 //
 // [Bootstrap] writes the first entry of a new swarm's log, whose only voter is
-// this node; [Open] runs the log of a member. From then on everything that
+// this node; [Log.Start] runs the log of a member. From then on everything that
 // happens is told through Config.Post, in the order of the log:
 //
 //   - Restored, when a snapshot has taken the place of what was delivered before;

@@ -9,7 +9,7 @@ import (
 )
 
 // Bootstrap makes the log in cfg, which must be empty, that of a new swarm whose
-// only voter is this node. It is durable when Bootstrap returns; [Open] runs it.
+// only voter is this node. It is durable when Bootstrap returns; [Log.Start] runs it.
 func Bootstrap(cfg Config) error { return Found(cfg, []state.NodeID{cfg.Node}, nil) }
 
 // Found makes the log in cfg, which must be empty, that of a new swarm with those

@@ -34,8 +34,9 @@ type incarnation struct {
 	leader  state.NodeID // posted last
 }
 
-// start runs raft, again if it ran in this process before.
-func (l *Log) start(again bool) (*incarnation, error) {
+// start runs raft, again if it ran in this process before. The incarnation is the
+// current one before it tells of anything: what is asked in answer is for it.
+func (l *Log) start(again bool) error {
 	in := &incarnation{
 		log: l, notify: make(chan bool, notifyQueueMax), observed: make(chan raft.Observation, observerQueueMax),
 		stopped: make(chan struct{}),
@@ -45,7 +46,7 @@ func (l *Log) start(again bool) (*incarnation, error) {
 	}
 	r, err := l.newRaft(in.notify, again)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	in.raft = r
 	in.ending = sync.OnceValue(r.Shutdown) // only the first future waits
@@ -53,9 +54,12 @@ func (l *Log) start(again bool) (*incarnation, error) {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok
 	}))
+	l.mu.Lock()
+	l.current = in
+	l.mu.Unlock()
 	in.telling.Go(in.tell)
 	in.electIfAlone()
-	return in, nil
+	return nil
 }
 
 // newRaft starts the library, which panics when it cannot read its log, and takes
@@ -234,12 +238,5 @@ func (l *Log) startAgain(why string) error {
 			return err
 		}
 	}
-	next, err := l.start(true)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	l.current = next
-	l.mu.Unlock()
-	return nil
+	return l.start(true)
 }

@@ -51,19 +51,21 @@ type proposed struct {
 	data   []byte
 }
 
-// Open runs the log of a member. The newest snapshot is posted before it returns,
-// committed entries after it when a leader is known. A damaged log or snapshot is
-// an error: an older snapshot is not silently used in place of a newer one.
-func Open(cfg Config) (*Log, error) {
-	l, err := newLog(cfg)
-	if err != nil {
-		return nil, err
-	}
+// New is the log of a member, which does not run yet and posts nothing. What is
+// asked of it waits until it does: whoever hears that this node leads may be faster
+// than [Log.Start] is to return.
+func New(cfg Config) (*Log, error) { return newLog(cfg) }
+
+// Start runs the log. The newest snapshot is posted before it returns, committed
+// entries after it when a leader is known. A damaged log or snapshot is an error:
+// an older snapshot is not silently used in place of a newer one. A log that could
+// not be started is closed.
+func (l *Log) Start() error {
 	if err := l.open(); err != nil {
 		l.stopWriter()
-		return nil, fmt.Errorf("open the log of node %s: %w", cfg.Node, err)
+		return fmt.Errorf("open the log of node %s: %w", l.cfg.Node, err)
 	}
-	return l, nil
+	return nil
 }
 
 // Propose asks for an entry to be appended. It does not block. Committed answers,
@@ -76,7 +78,7 @@ func (l *Log) Propose(e state.Entry) { l.proposals.put(e) }
 // answers.
 func (l *Log) Verify(id engine.VerifyID) { l.questions.put(id) }
 
-// Close stops the log; its storage can be closed then. It must not be called from
+// Close stops the log, which runs; its storage can be closed then. It must not be called from
 // the goroutine that takes what is posted, which it may have to wait for.
 func (l *Log) Close() error {
 	l.closeOnce.Do(func() {
@@ -133,11 +135,9 @@ func (l *Log) open() error {
 	if err := l.checkStorage(); err != nil {
 		return err
 	}
-	first, err := l.start(false)
-	if err != nil {
+	if err := l.start(false); err != nil {
 		return err
 	}
-	l.current = first
 	l.workers.Go(l.propose)
 	l.workers.Go(l.settleAll)
 	l.workers.Go(l.verify)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -341,7 +342,7 @@ func TestOpenRefuses(t *testing.T) {
 	} {
 		c := m.config()
 		bad(&c)
-		if _, err := Open(c); err == nil || !strings.Contains(err.Error(), "the log needs") {
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "the log needs") {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -415,4 +416,30 @@ func BenchmarkPropose(b *testing.B) {
 		m.events = m.events[:0]
 		m.mu.Unlock()
 	}
+}
+
+// What is asked the moment that leadership is told of, while Start may not have
+// returned yet, is asked of this log, and answered.
+func TestAskedAtOnce(t *testing.T) {
+	m := newMember(t, "a")
+	must(t, m.openStorage())
+	must(t, Bootstrap(m.config()))
+	c := m.config()
+	var log *Log
+	c.Post = func(e engine.Event) {
+		m.post(e)
+		if e, leads := e.(engine.Elected); leads {
+			log.Propose(state.Entry{Proposal: state.ProposalID{Term: e.Term, Seq: 1}, Changes: []state.Change{object(1)}})
+			log.Verify(1)
+		}
+	}
+	log, err := New(c)
+	must(t, err)
+	must(t, log.Start())
+	m.log = log
+	m.await(func() bool {
+		verified := slices.ContainsFunc(m.events, func(e engine.Event) bool { _, is := e.(engine.Verified); return is })
+		return verified && m.store.Index() > 0 || len(m.fatal) > 0
+	})
+	m.check(t)
 }

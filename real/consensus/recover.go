@@ -12,7 +12,7 @@ import (
 
 // Recover makes the log in cfg, which must not run, one whose only voter is this
 // node, for when the other managers are lost: all that is in it counts for
-// committed, whether it was or not. It is durable when Recover returns; [Open] runs
+// committed, whether it was or not. It is durable when Recover returns; [Log.Start] runs
 // it. What others have committed and this node does not have is lost.
 func Recover(cfg Config) error {
 	l, err := newLog(cfg)

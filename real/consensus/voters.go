@@ -15,7 +15,7 @@ import (
 const joinedKey = "swarmd.joined"
 
 // Prepare makes the log in cfg, which must be empty, that of a manager that joins a
-// swarm: whoever leads that fills it. It is durable when Prepare returns; [Open]
+// swarm: whoever leads that fills it. It is durable when Prepare returns; [Log.Start]
 // runs it.
 func Prepare(cfg Config) error {
 	if err := cfg.check(); err != nil {

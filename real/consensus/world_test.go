@@ -92,8 +92,13 @@ func (m *member) open() error {
 }
 
 func (m *member) run() error {
-	log, err := Open(m.config())
-	m.log = log
+	log, err := New(m.config())
+	if err == nil {
+		err = log.Start()
+	}
+	if err == nil {
+		m.log = log
+	}
 	return err
 }
 

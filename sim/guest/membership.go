@@ -95,17 +95,14 @@ func (m *membership) open(id engine.Identity) error {
 	if err := tellOpened(storage); err != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.storage, m.frames = storage, frames
-	m.mu.Unlock()
-	log, err := consensus.Open(config)
+	log, err := consensus.New(config)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
-	m.current = log
+	m.current, m.storage, m.frames = log, storage, frames
 	m.mu.Unlock()
-	return nil
+	return log.Start()
 }
 
 // send has the host take a frame to another node.
