@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -65,6 +66,31 @@ func TestImports(t *testing.T) {
 			if why := forbidden(pkg.PkgPath, path); why != "" {
 				t.Errorf("%s imports %s: %s", pkg.PkgPath, path, why)
 			}
+		}
+	}
+}
+
+// TestMap has every package on the map of CONTRIBUTING.md, once.
+func TestMap(t *testing.T) {
+	text, err := os.ReadFile("../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkgs, err := packages.Load(&packages.Config{Mode: packages.NeedName}, module+"/...")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		if where, _, row := strings.Cut(strings.TrimPrefix(line, "| "), " | "); row && strings.HasPrefix(line, "| `") {
+			for name := range strings.FieldsSeq(where) {
+				named[strings.Trim(name, "`")]++
+			}
+		}
+	}
+	for _, pkg := range pkgs {
+		if name := strings.TrimPrefix(pkg.PkgPath, module+"/"); named[name] != 1 {
+			t.Errorf("the map in CONTRIBUTING.md has %s %d times", name, named[name])
 		}
 	}
 }
