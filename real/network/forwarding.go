@@ -82,7 +82,8 @@ func (f forwarding) become(want forwarding, h *netlink.Handle, link netlink.Link
 	index := link.Attrs().Index
 	var errs []error
 	for _, a := range missing(f.routes, want.routes, netip.Addr.Compare) {
-		errs = append(errs, gone(h.RouteDel(&netlink.Route{LinkIndex: index, Dst: ipNet(netip.PrefixFrom(a, a.BitLen()))})))
+		r := &netlink.Route{LinkIndex: index, Dst: ipNet(netip.PrefixFrom(a, a.BitLen())), Scope: netlink.SCOPE_NOWHERE} // of any scope
+		errs = append(errs, gone(h.RouteDel(r)))
 	}
 	for _, a := range missing(f.neighbours, want.neighbours, netip.Addr.Compare) {
 		errs = append(errs, gone(h.NeighDel(&netlink.Neigh{LinkIndex: index, Family: familyOf(a), IP: a.AsSlice()})))

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -174,5 +175,31 @@ func TestMeshIsKept(t *testing.T) {
 	l.must("gateway 172.20.0.1/16")
 	if rules, err := l.net.kernel.meshRules(); err != nil || len(rules) > 0 {
 		t.Errorf("rules are left: %v, %v", rules, err)
+	}
+}
+
+// Tasks come, go and move between hosts; each time the kernel is as planned, with
+// nothing left of where they were.
+func TestPlacesChange(t *testing.T) {
+	c := newCluster(t)
+	const seed = 20261129
+	draw := rand.New(rand.NewPCG(seed, 0))
+	for range 12 {
+		var places []place
+		for n := range 6 {
+			if draw.IntN(3) == 0 {
+				continue
+			}
+			p := place{host: draw.IntN(3), task: fmt.Sprintf("task.%d", n), mesh: fmt.Sprintf("10.0.0.%d", 11+(n+draw.IntN(2)*6))}
+			if draw.IntN(2) == 0 {
+				p.on = []string{fmt.Sprintf("red=10.0.1.%d,fd00:1::%d", 11+n, 11+n)}
+			}
+			places = append(places, p)
+		}
+		all := plans(places, twoNetworks)
+		if draw.IntN(4) == 0 {
+			all[0] = "gateway 172.20.0.1/16" // this host has left
+		}
+		c.must(all)
 	}
 }

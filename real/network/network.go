@@ -131,6 +131,28 @@ func (n *Network) Difference(p netplan.Plan) ([]string, error) {
 	return n.kernel.difference(w, true)
 }
 
+// ErrNoPlan says that nothing has been asked for yet.
+var ErrNoPlan = errors.New("the network has not been planned yet: this node has just begun, or is in no swarm")
+
+// Check tells how the kernel differs from the last plan, one sentence a line, as
+// [Network.Difference] does, and then repairs it if it is to. Nothing is taken for
+// granted that is remembered.
+func (n *Network) Check(repair bool) ([]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last == nil {
+		return nil, ErrNoPlan
+	}
+	lines, err := n.kernel.difference(*n.last, true)
+	if err != nil {
+		return lines, fmt.Errorf("the network could not be compared with its plan: %w", err)
+	}
+	if !repair || len(lines) == 0 {
+		return lines, nil
+	}
+	return lines, n.repair()
+}
+
 // Close stops. The kernel is left as it is: containers live on, and a new
 // Network with the same Config takes it over as it finds it.
 func (n *Network) Close() error {
@@ -240,10 +262,16 @@ func (n *Network) sweep() {
 	for _, line := range lines[:min(len(lines), driftLinesMax)] {
 		n.log.Warn("the network has drifted from its plan and is repaired", "difference", line)
 	}
-	n.kernel.forget()
-	if _, err := n.kernel.converge(*n.last); err != nil {
+	if err := n.repair(); err != nil {
 		n.log.Error("the network could not be repaired", "err", err)
 	}
+}
+
+// repair makes the kernel as the last plan has it, whatever it is now.
+func (n *Network) repair() error {
+	n.kernel.forget()
+	_, err := n.kernel.converge(*n.last)
+	return err
 }
 
 // complete checks a config and fills in what it leaves open.
