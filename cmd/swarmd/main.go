@@ -73,7 +73,7 @@ Containers outlive the daemon: it may be stopped, killed and upgraded under them
 	}
 	root.SetVersionTemplate("swarmd version {{.Version}}\n")
 	options.flags(root.Flags())
-	root.AddCommand(newCleanup())
+	root.AddCommand(newCleanup(), newNetwork())
 	return root
 }
 

@@ -85,3 +85,19 @@ func (s *Server) profileRoutes() {
 	s.mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	s.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
+
+// checkNetwork answers with the differences between the host's network and its
+// plan, as a list of sentences.
+func (s *Server) checkNetwork(repair bool) handler {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		if s.check == nil {
+			return fail(http.StatusNotImplemented, "this daemon does not know what its host's network should be")
+		}
+		lines, err := s.check(repair)
+		if err != nil {
+			return fail(http.StatusServiceUnavailable, "%v", err)
+		}
+		writeList(w, lines, func(_ int, line string) string { return line })
+		return nil
+	}
+}

@@ -68,6 +68,8 @@ func (s *Server) systemRoutes() {
 	s.handle("DELETE /volumes/{ref}", s.removeVolume)
 
 	s.mux.HandleFunc("GET /metrics", s.writeMetrics)
+	s.handle("GET /debug/network", s.checkNetwork(false))
+	s.handle("POST /debug/network/repair", s.checkNetwork(true))
 	s.profileRoutes()
 }
 

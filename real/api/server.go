@@ -35,7 +35,10 @@ type Config struct {
 	Interfaces func() ([]Interface, error)
 	// Metrics, if any, adds its own to what /metrics writes.
 	Metrics []Metric
-	Log     *slog.Logger
+	// CheckNetwork tells how the host's network differs from its plan, one sentence
+	// a line, and repairs it if it is to; nil: it is not known.
+	CheckNetwork func(repair bool) ([]string, error)
+	Log          *slog.Logger
 }
 
 // A Server serves the API. It is an http.Handler; [Server.Run] must run beside
@@ -47,6 +50,7 @@ type Server struct {
 	host       Host
 	interfaces func() ([]Interface, error)
 	metrics    []Metric
+	check      func(repair bool) ([]string, error)
 	log        *slog.Logger
 
 	mux    *http.ServeMux
@@ -63,6 +67,7 @@ func New(config Config) *Server {
 		host:       config.Host,
 		interfaces: config.Interfaces,
 		metrics:    config.Metrics,
+		check:      config.CheckNetwork,
 		log:        config.Log,
 		mux:        http.NewServeMux(),
 		events:     newBroker(),

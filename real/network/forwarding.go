@@ -137,7 +137,11 @@ func (f forwarding) difference(want forwarding) []string {
 		out = append(out, fmt.Sprintf("there is a route to %s and should not be", a))
 	}
 	for _, a := range changed(f.routes, want.routes, netip.Addr.Compare) {
-		out = append(out, fmt.Sprintf("the route to %s is not through %s", a, want.routes[a]))
+		if via := want.routes[a]; via.IsValid() {
+			out = append(out, fmt.Sprintf("there is no route to %s through %s", a, via))
+		} else {
+			out = append(out, fmt.Sprintf("there is no direct route to %s", a))
+		}
 	}
 	return out
 }
