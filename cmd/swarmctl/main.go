@@ -125,7 +125,7 @@ func newRoot(s *session) *cobra.Command {
 	root.SetVersionTemplate("swarmctl version {{.Version}}\n")
 	root.Flags().StringVarP(&s.host, "host", "H", "", "Daemon to talk to (default $SWARMD_HOST, $DOCKER_HOST or "+defaultHost+")")
 	root.AddCommand(
-		newSwarm(s), newNode(s), newService(s), newImage(s), newContainer(s),
+		newSwarm(s), newNode(s), newService(s), newNetwork(s), newImage(s), newContainer(s),
 		newInfo(s), newVersion(s), newEvents(s), newInspect(s),
 	)
 	root.AddCommand(newContainerShortcuts(s)...)

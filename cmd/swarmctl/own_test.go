@@ -29,6 +29,8 @@ func TestCompletion(t *testing.T) {
 		{"node promote ", "self w10 w9 m1"},
 		{"stop ", "web.1.task1"},
 		{"rmi ", "nginx:alpine nginx:1"},
+		{"network rm ", "net10 net9 bridge"},
+		{"service create --network ", "net10 net9 bridge"},
 		{"service create --mode ", "replicated global replicated-job global-job"},
 		{"swarm join-token ", "worker manager"},
 	} {

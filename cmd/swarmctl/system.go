@@ -252,10 +252,7 @@ func (s *session) getters(ctx context.Context, size bool) map[string]getter {
 	return map[string]getter{
 		"container": s.container(ctx, size),
 		"image":     s.image(ctx),
-		"network": func(name string) (any, []byte, error) {
-			found, err := s.client.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
-			return found.Network, found.Raw, err
-		},
+		"network":   s.network(ctx, false),
 		"volume": func(name string) (any, []byte, error) {
 			found, err := s.client.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
 			return found.Volume, found.Raw, err
