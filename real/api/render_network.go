@@ -34,8 +34,10 @@ func renderNetwork(n *state.Network) network.Inspect {
 		Attachable: n.Spec.Attachable,
 		Ingress:    n.Spec.Ingress,
 		Options:    options,
-		Labels:     labelsOf(n.Spec.Labels),
 	}}
+	if len(n.Spec.Labels) > 0 { // Docker says null where there are none
+		rendered.Labels = n.Spec.Labels
+	}
 	for _, c := range poolsOf(n) {
 		rendered.IPAM.Config = append(rendered.IPAM.Config, network.IPAMConfig{Subnet: c.Subnet, IPRange: c.Range, Gateway: c.Gateway})
 	}
