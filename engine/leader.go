@@ -248,15 +248,16 @@ func (l *leader) settle(n *Node, now time.Time, out *Step) {
 }
 
 // deliver sends what the dispatcher has for the nodes: only what has committed. A
-// farewell says nothing of the store, and does not wait for a log that is slow: a
-// node whose session has ended must hear of it before it is taken for silent.
+// farewell or a call says nothing of the store, and does not wait for a log that is
+// slow: a node whose session has ended, or that does not know of this leader, must
+// hear of it before it is taken for silent.
 func (l *leader) deliver(n *Node, now time.Time, out *Step) {
 	if l == nil {
 		return
 	}
-	messages := l.dispatcher.Farewells()
+	messages := l.dispatcher.Apart(now)
 	if l.inFlight == nil {
-		messages = append(messages, l.dispatcher.Flush(n.store.Draft(), now)...)
+		messages = append(messages, l.dispatcher.Flush(n.store.Draft())...)
 	}
 	for _, m := range messages {
 		m.Message = l.signed(n, m.Message)
@@ -307,8 +308,11 @@ func (l *leader) abdicate(out *Step) {
 
 // wake is when the next deadline of the leader's is; zero is never.
 func (l *leader) wake() time.Time {
-	if l == nil || l.inFlight != nil {
+	if l == nil {
 		return time.Time{}
+	}
+	if l.inFlight != nil {
+		return l.dispatcher.NextCall()
 	}
 	return earlier(l.orchestrator.Wake(), earlier(earlier(l.dispatcher.Wake(), l.council.Wake()), l.scheduler.Wake()))
 }

@@ -48,6 +48,8 @@ func (h *Host) hears(from *Host, m wire.Message) bool {
 	switch m.(type) {
 	case wire.Hello:
 		return true
+	case wire.Heartbeat:
+		return v.Member || v.Removed
 	case wire.Assign, wire.Bye:
 		return v.Manager
 	default:

@@ -11,19 +11,19 @@ import (
 	"github.com/swarmd/swarmd/engine/wire"
 )
 
-// Farewells returns what is to be sent now, whatever has committed: to nodes that
-// are not in the session that they believe in.
-func (p *Dispatcher) Farewells() []Outgoing {
-	out := p.strangers
+// Apart returns what is to be sent now, whatever has committed: to nodes that are
+// not in the session that they believe in, and to those that are silent.
+func (p *Dispatcher) Apart(now time.Time) []Outgoing {
+	p.clock.advance(now, p.stall())
+	out := p.callRoll(p.strangers)
 	p.strangers = nil
 	return out
 }
 
-// Flush returns what is to be sent now. d must be what has committed, and all of
-// that must have been observed.
-func (p *Dispatcher) Flush(d *state.Draft, now time.Time) []Outgoing {
-	p.clock.advance(now, p.stall())
-	out := p.callRoll(p.Farewells())
+// Flush returns what else is to be sent now. d must be what has committed, and all
+// of that must have been observed.
+func (p *Dispatcher) Flush(d *state.Draft) []Outgoing {
+	var out []Outgoing
 	p.spread(d)
 	p.tabulate(d)
 	for _, id := range p.dirty {

@@ -35,6 +35,15 @@ func (r *roll) remove(id state.NodeID) {
 	}
 }
 
+// NextCall is when [Dispatcher.Apart] has silent nodes to call, zero if there are
+// none.
+func (p *Dispatcher) NextCall() time.Time {
+	if len(p.roll.silent) == 0 {
+		return time.Time{}
+	}
+	return p.clock.when(p.roll.next)
+}
+
 // callRoll appends a call to each silent node, when it is time.
 func (p *Dispatcher) callRoll(out []Outgoing) []Outgoing {
 	if len(p.roll.silent) == 0 || p.clock.shown < p.roll.next {

@@ -239,10 +239,8 @@ func (p *Dispatcher) Wake() time.Time {
 			at = over
 		}
 	}
-	if len(p.roll.silent) > 0 {
-		if call := p.clock.when(p.roll.next); at.IsZero() || call.Before(at) {
-			at = call
-		}
+	if call := p.NextCall(); !call.IsZero() && (at.IsZero() || call.Before(at)) {
+		at = call
 	}
 	return at
 }

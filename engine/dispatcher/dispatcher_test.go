@@ -61,6 +61,7 @@ func (w *world) lead() { w.dispatcher = dispatcher.New(w.store.Draft(), w.now, "
 // step does as the engine's root does after every event.
 func (w *world) step() {
 	if w.slow {
+		w.send(w.dispatcher.Apart(w.now))
 		return
 	}
 	w.flush() // what has committed is told before more is decided
@@ -74,7 +75,12 @@ func (w *world) step() {
 }
 
 func (w *world) flush() {
-	for _, m := range w.dispatcher.Flush(w.store.Draft(), w.now) {
+	w.send(w.dispatcher.Apart(w.now))
+	w.send(w.dispatcher.Flush(w.store.Draft()))
+}
+
+func (w *world) send(messages []dispatcher.Outgoing) {
+	for _, m := range messages {
 		if a, ok := m.Message.(wire.Assign); ok {
 			w.sequence[m.To] = a.Sequence
 		}

@@ -130,7 +130,7 @@ func (l *link) commit(d *state.Draft) {
 	if d.Dirty() {
 		l.store.Apply(l.store.Index()+1, d.Changes())
 	}
-	for _, m := range l.dispatcher.Flush(l.store.Draft(), l.now) {
+	for _, m := range append(l.dispatcher.Apart(l.now), l.dispatcher.Flush(l.store.Draft())...) {
 		l.toNode = append(l.toNode, m.Message)
 	}
 }

@@ -24,6 +24,7 @@ type Verdict struct {
 	Member  bool // what a worker may
 	Manager bool // what a manager may
 	Log     bool // take part in the log
+	Removed bool // what a node may that is to be told that it was removed
 	// Why says why it is not what its certificate says, "" if it is.
 	Why string
 }
@@ -141,7 +142,7 @@ func (r *Roster) Judge(b Bearer) Verdict {
 	case !ok && b.Version > r.index:
 		return asSaid
 	case !ok:
-		return Verdict{Why: whyRemoved}
+		return Verdict{Removed: true, Why: whyRemoved}
 	case b.Version > r.index && b.Version > e.Trust:
 		return asSaid
 	case len(e.Key) > 0 && !bytes.Equal(e.Key, b.Key):

@@ -97,9 +97,7 @@ func (v *slot) rerun() {
 // relieve takes away what is to do a job that is done. A node that was taken for
 // lost may have completed it all the same, and say so after its task was replaced.
 func (v *slot) relieve() {
-	if !isJob(v.service) || !slices.ContainsFunc(v.tasks, func(t *state.Task) bool {
-		return done(t) && t.JobIteration == v.service.JobIteration
-	}) {
+	if !v.jobDone() {
 		return
 	}
 	for i, t := range v.tasks {
@@ -107,6 +105,13 @@ func (v *slot) relieve() {
 			v.tasks[i] = v.desire(t, state.TaskRemove)
 		}
 	}
+}
+
+// jobDone reports whether any try has done the slot's part of the job's present run.
+func (v *slot) jobDone() bool {
+	return isJob(v.service) && slices.ContainsFunc(v.tasks, func(t *state.Task) bool {
+		return done(t) && t.JobIteration == v.service.JobIteration
+	})
 }
 
 // note remembers whether the slot of a job is busy; once it is not, another may

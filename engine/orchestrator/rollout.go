@@ -82,8 +82,9 @@ func (r *rollout) recover(v *slot, t *state.Task) {
 		return
 	}
 	if t.Ran == 0 {
-		if alive(t) && !ended(t) {
+		if alive(t) { // also one that has ended and is yet to be replaced
 			r.flying[v.ref.key] = true
+			v.slots.push(v.ref)
 		}
 		return
 	}

@@ -182,6 +182,9 @@ func (v *slot) fill() {
 		v.refresh()
 		return
 	}
+	if v.jobDone() { // by an earlier try, whose node was taken for lost meanwhile
+		return
+	}
 	last := v.last()
 	if last != nil && last.Template == v.service.Template && selfEnded(last) {
 		template := v.d.Template(last.Service, last.Template)

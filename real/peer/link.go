@@ -303,12 +303,16 @@ func (l *link) takeMessage(body []byte, verdict membership.Verdict) error {
 		if !verdict.Manager {
 			return l.refused(verdict)
 		}
-	case wire.Hello: // who was removed may say so much, and is told
+	case wire.Heartbeat: // who was removed may go on as if it were not, and is told
+		if !verdict.Member && !verdict.Removed {
+			return l.refused(verdict)
+		}
+	case wire.Hello: // and may say so much
 		if !verdict.Manager { // it may have been one, and not know better
 			message.ManagerAddr = ""
 			m = message
 		}
-	case wire.Heartbeat, wire.Report, wire.Applied, wire.Quit:
+	case wire.Report, wire.Applied, wire.Quit:
 		if !verdict.Member {
 			return l.refused(verdict)
 		}

@@ -68,7 +68,8 @@ func TestDemoted(t *testing.T) {
 	m.log.await("node d has no part in the log")
 }
 
-// A node is removed: it may say Hello, and be told; nothing else is taken.
+// A node is removed: it may say Hello, and go on with its heartbeats, and be told;
+// nothing else is taken.
 func TestRemoved(t *testing.T) {
 	s := newSwarm(t)
 	m, w := s.node(t, "m", true), s.node(t, "w", false)
@@ -79,7 +80,8 @@ func TestRemoved(t *testing.T) {
 	w.say(m, wire.Hello{Session: spoken}) // over the next link
 	m.Send("w", wire.Bye{Session: 7, Removed: true, Term: 1})
 	w.expect(t, "m: {Session:7 Leader: Term:1 Removed:true}")
-	w.Send("m", wire.Heartbeat{Session: 7})
+	w.say(m, wire.Heartbeat{Session: spoken})
+	w.Send("m", wire.Report{Session: 7})
 	m.log.await("it is no member of the swarm: the node was removed from the swarm")
 }
 

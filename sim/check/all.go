@@ -66,7 +66,7 @@ func Liveness() []Oracle {
 		&updatesEnd{},
 		&drainedEmpty{},
 		&deadNoticed{},
-		&notPremature{},
+		&notPremature{proposed: map[state.ProposalID]time.Duration{}},
 		&nothingLeaks{},
 		&restQuiet{},
 		&pendingPlaced{},

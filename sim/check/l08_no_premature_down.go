@@ -3,6 +3,7 @@ package check
 import (
 	"time"
 
+	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/sim"
 )
@@ -12,8 +13,11 @@ import (
 // before that may still do.
 const soundLeast = 15 * time.Second
 
-// notPremature looks at every node that is taken for down.
-type notPremature struct{}
+// notPremature looks at every node that is taken for down, as things were when its
+// leader decided so: the log may take its time.
+type notPremature struct {
+	proposed map[state.ProposalID]time.Duration
+}
 
 // Sentence implements [Oracle].
 func (*notPremature) Sentence() string {
@@ -30,11 +34,25 @@ func (o *notPremature) Committed(c *Checker, index uint64, entry state.Entry, de
 		if node == nil || leader == nil {
 			continue
 		}
-		o.judge(c, index, node, leader)
+		at, known := o.proposed[entry.Proposal]
+		if !known {
+			at = c.World.Now()
+		}
+		o.judge(c, index, at, node, leader)
+	}
+	delete(o.proposed, entry.Proposal)
+}
+
+// Stepped implements [Stepper].
+func (o *notPremature) Stepped(c *Checker, _ *sim.Host, _ engine.Event, step engine.Step) {
+	for _, f := range step.Effects {
+		if p, ok := f.(engine.Propose); ok {
+			o.proposed[p.Entry.Proposal] = c.World.Now()
+		}
 	}
 }
 
-func (o *notPremature) judge(c *Checker, index uint64, node, leader *sim.Host) {
+func (o *notPremature) judge(c *Checker, index uint64, at time.Duration, node, leader *sim.Host) {
 	if node == leader {
 		c.Violate(o, "entry %d: %s takes itself for down", index, node.Name)
 		return
@@ -51,7 +69,7 @@ func (o *notPremature) judge(c *Checker, index uint64, node, leader *sim.Host) {
 	// Heartbeats that the leader has not read for it slept are not missed either,
 	// nor those of the time before it led.
 	since := max(there, back, node.UpSince(), leader.UpSince(), writes)
-	if well := c.World.Now() - since; well >= soundLeast {
+	if well := at - since; well >= soundLeast {
 		c.Violate(o, "entry %d: %s takes %s for down, after all was well between them for %v", index, leader.Name, node.Name, well)
 	}
 }

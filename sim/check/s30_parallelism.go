@@ -28,6 +28,11 @@ func (*parallelism) Sentence() string {
 
 // Committed implements [Committer].
 func (o *parallelism) Committed(c *Checker, index uint64, _ state.Entry, delta *state.Delta) {
+	for _, s := range delta.Services {
+		if s.After != nil && (!underWay(s.After.Update) || s.Before != nil && begun(s.Before) != begun(s.After)) {
+			delete(o.last, s.After.ID) // an update that a user begins anew waits for none of what came before
+		}
+	}
 	moved := map[state.ServiceID]bool{}
 	for _, d := range delta.Tasks {
 		t := d.After
@@ -85,4 +90,12 @@ func (o *parallelism) judge(c *Checker, index uint64, s *state.Service) {
 	if n := flying + uint64(len(kept)); n > max(limit, o.most[s.ID]) {
 		c.Violate(o, "entry %d: %d slots of %s are being moved or wait out the delay of %v, %d may", index, n, s.Spec.Name, config.Delay, limit)
 	}
+}
+
+// begun is when the service's update was.
+func begun(s *state.Service) state.Wall {
+	if s.Update == nil {
+		return 0
+	}
+	return s.Update.Started
 }

@@ -25,8 +25,10 @@ type deadEnd struct {
 // Sentence implements [Oracle].
 func (*portsLead) Sentence() string { return "S40 published ports lead to tasks that run" }
 
-// Ran implements [Runner].
-func (*portsLead) Ran(*Checker, *sim.Container) {}
+// Ran implements [Runner]: an address that is given anew is no dead end.
+func (o *portsLead) Ran(_ *Checker, x *sim.Container) {
+	o.due = slices.DeleteFunc(o.due, func(d deadEnd) bool { return d.x.Host == x.Host && d.x.Address == x.Address })
+}
 
 // Ended implements [Runner].
 func (o *portsLead) Ended(c *Checker, x *sim.Container) {

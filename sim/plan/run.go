@@ -10,7 +10,7 @@ import (
 )
 
 // StepsMax is how many events the engines of one run may take: more is a loop.
-const StepsMax = 600_000
+const StepsMax = 1_000_000
 
 // A Result is what a run came to.
 type Result struct {

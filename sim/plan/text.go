@@ -30,7 +30,7 @@ func (p *Plan) Scenario() string {
 		fmt.Fprintln(&b, line)
 	}
 	for i, e := range p.Events {
-		e.write(&b, "t"+strconv.Itoa(i+1))
+		e.write(&b, "t"+strconv.Itoa(i+1), p.Calm)
 	}
 	fmt.Fprintf(&b, "advance %v\n", p.Calm)
 	b.WriteString("settle " + settlePatience)
@@ -48,13 +48,14 @@ func prefixed(s string) string {
 	return " " + s
 }
 
-// write writes the lines of an event, whose target is called name there.
-func (e *Event) write(b *strings.Builder, name string) {
+// write writes the lines of an event, whose target is called name there. What is
+// undone only after the calm has begun is healed by then, or broken for good.
+func (e *Event) write(b *strings.Builder, name string, calm time.Duration) {
 	if e.Target != "" {
 		fmt.Fprintf(b, "at %v: pick %s %s\n", e.At, name, e.Target)
 	}
 	fmt.Fprintf(b, "at %v: %s\n", e.At, strings.ReplaceAll(e.Do, "%", name))
-	if e.Undo != "" {
+	if e.Undo != "" && e.At+e.Lasts <= calm {
 		fmt.Fprintf(b, "at %v: %s\n", e.At+e.Lasts, strings.ReplaceAll(e.Undo, "%", name))
 	}
 }
