@@ -120,6 +120,7 @@ func (m *membership) Join(f engine.Join) {
 			if w.listener != nil {
 				err = errors.Join(err, w.listener.Close())
 			}
+			m.log.Warn("this node was not let in", "managers", f.Remotes, "error", err)
 			m.config.Post(engine.Joined{Err: err})
 			return nil
 		}

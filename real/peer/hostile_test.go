@@ -220,7 +220,7 @@ func TestHalfOpen(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	m.log.await("a connection was refused: too many")
+	m.log.await("too many connections have not said who they are")
 	w.Send("m", wire.Quit{Session: 8}) // links go on
 	m.expect(t, "w: {Session:8}")
 	// From the same address one gets in when the first have been given up.

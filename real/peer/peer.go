@@ -52,7 +52,7 @@ var (
 // A Peers is a node's connections to the others. Make one with [New].
 type Peers struct {
 	config Config
-	limits limits
+	limits *limits
 	ctx    context.Context //nolint:containedctx // ends with Close; every connection's comes from it
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -72,10 +72,9 @@ func New(config Config) *Peers {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Peers{
-		config: config, raft: newRaftQueue(), conns: map[io.Closer]func() bool{}, targets: map[state.NodeID]*target{},
+		config: config, limits: newLimits(), raft: newRaftQueue(), conns: map[io.Closer]func() bool{}, targets: map[state.NodeID]*target{},
 		links: map[state.NodeID][]*link{}, streams: map[streamName]*opening{},
 	}
-	p.limits.pending = map[string]int{}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }

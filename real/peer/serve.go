@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/membership"
@@ -17,9 +15,9 @@ import (
 // Limits of what is accepted.
 const (
 	connectionsMax   = 20_000 // at a time
-	pendingMax       = 256    // that have not said who they are, or ask to join
+	pendingMax       = 256    // that have not said who they are and what they want
 	pendingOfAddrMax = 32     // of those, from one address
-	complaintsMax    = 10     // lines about what was refused, a second
+	complaintsMax    = 50     // lines about what was refused, a second
 	acceptPause      = 50 * time.Millisecond
 )
 
@@ -62,10 +60,12 @@ func (p *Peers) accept(listener net.Listener, config *tls.Config) {
 			}
 			continue
 		}
-		release, ok := p.limits.admit(conn.RemoteAddr())
-		if !ok {
-			p.limits.complain(p.config.Logger, "a connection was refused: too many", "from", conn.RemoteAddr())
-			_ = conn.Close() // nobody is there yet
+		release, surplus := p.limits.admit(conn)
+		if surplus != nil {
+			p.limits.complain(p.config.Logger, "a connection was refused", "from", surplus.RemoteAddr(), "error", errTooMany)
+			_ = surplus.Close() // nobody is there yet
+		}
+		if surplus == conn {
 			continue
 		}
 		if tcp, ok := conn.(*net.TCPConn); ok {
@@ -79,6 +79,7 @@ func (p *Peers) accept(listener net.Listener, config *tls.Config) {
 func (p *Peers) serve(conn *tls.Conn, release func()) {
 	defer release()
 	if !p.track(conn) {
+		p.limits.complain(p.config.Logger, "a connection was refused", "from", conn.RemoteAddr(), "error", fmt.Errorf("there are %d already, or none is taken any more", connectionsMax))
 		return
 	}
 	kept := false
@@ -105,18 +106,17 @@ func (p *Peers) serve(conn *tls.Conn, release func()) {
 		p.limits.complain(p.config.Logger, "a connection was refused", "from", conn.RemoteAddr(), "error", err)
 		return
 	}
-	if protocol == protocolRenew {
-		p.serveCertify(conn, party)
-		return
-	}
-	release()
 	switch protocol {
+	case protocolRenew:
+		p.serveCertify(conn, party)
+	case protocolStream: // what it wants it says with its first frame
+		kept = p.judge(conn, party, isMember) && p.takeStream(conn, party)
 	case protocolControl:
+		release()
 		err = p.newLink(conn, party).run()
 	case protocolRaft:
+		release()
 		kept = p.judge(conn, party, inLog) && p.raft.offer(p.tracked(conn))
-	case protocolStream:
-		kept = p.judge(conn, party, isMember) && p.takeStream(conn, party)
 	}
 	if err != nil && !errors.Is(err, io.EOF) && p.ctx.Err() == nil {
 		p.limits.complain(p.config.Logger, "a link has ended", "node", party.Node, "from", conn.RemoteAddr(), "error", err)
@@ -168,59 +168,4 @@ type trackedConn struct {
 func (c *trackedConn) Close() error {
 	c.peers.untrack(c.Conn)
 	return c.Conn.Close()
-}
-
-// limits counts what has been accepted and not been identified.
-type limits struct {
-	mu      sync.Mutex
-	all     int
-	pending map[string]int // by address
-
-	second     time.Time
-	complaints int
-}
-
-// admit makes room for a connection from an address. release gives it back, once,
-// however often it is called.
-func (l *limits) admit(from net.Addr) (release func(), ok bool) {
-	addr := from.String()
-	if parsed, err := netip.ParseAddrPort(addr); err == nil {
-		addr = parsed.Addr().Unmap().String()
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all >= pendingMax || l.pending[addr] >= pendingOfAddrMax {
-		return nil, false
-	}
-	l.all++
-	l.pending[addr]++
-	var once sync.Once
-	return func() {
-		once.Do(func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.all--
-			if l.pending[addr]--; l.pending[addr] == 0 {
-				delete(l.pending, addr)
-			}
-		})
-	}, true
-}
-
-// complain logs what was refused, but not more often than anybody could read.
-func (l *limits) complain(log *slog.Logger, text string, args ...any) {
-	l.mu.Lock()
-	now := time.Now()
-	if now.Sub(l.second) >= time.Second {
-		if missing := l.complaints - complaintsMax; missing > 0 {
-			args = append(args, "not told before", missing)
-		}
-		l.second, l.complaints = now, 0
-	}
-	l.complaints++
-	quiet := l.complaints > complaintsMax
-	l.mu.Unlock()
-	if !quiet {
-		log.Warn(text, args...)
-	}
 }

@@ -88,20 +88,30 @@ func (p *Peers) forgetStream(name streamName, o *opening) {
 // is so.
 func (p *Peers) takeStream(conn *tls.Conn, party Party) bool {
 	k, body, err := readFrame(conn, conn, streamNameBytes, handshakePeriod)
-	if err != nil || k != kindOpen || len(body) != streamNameBytes {
-		p.limits.complain(p.config.Logger, "a stream was refused", "node", party.Node, "error", errors.Join(err, errFrame))
+	if err == nil && (k != kindOpen || len(body) != streamNameBytes) {
+		err = errFrame
+	}
+	if err != nil {
+		p.refuseStream(conn, party, err)
 		return false
 	}
 	_ = conn.SetDeadline(time.Time{}) // one that fails shows with the first byte
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	o := p.streams[streamName(body)]
-	if o == nil || o.node != party.Node {
-		return false
+	expected := o != nil && o.node == party.Node
+	if expected {
+		delete(p.streams, streamName(body))
+		o.opened <- p.tracked(conn)
 	}
-	delete(p.streams, streamName(body))
-	o.opened <- p.tracked(conn)
-	return true
+	p.mu.Unlock()
+	if !expected {
+		p.refuseStream(conn, party, errors.New("nobody waits for it"))
+	}
+	return expected
+}
+
+func (p *Peers) refuseStream(conn net.Conn, party Party, why error) {
+	p.limits.complain(p.config.Logger, "a stream was refused", "node", party.Node, "from", conn.RemoteAddr(), "error", why)
 }
 
 // takeOpen serves a stream that a manager asks for.
