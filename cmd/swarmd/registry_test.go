@@ -60,14 +60,19 @@ func push(content http.Handler, tag, archive string) error {
 	return remote.Write(ref, image)
 }
 
-// listenOn listens in the host's network namespace. A socket stays where it was
-// made.
+// listenOn listens in the host's network namespace.
 func listenOn(h *lab.Host, addr string) (net.Listener, error) {
-	type made struct {
-		listener net.Listener
-		err      error
+	return onNetworkOf(h, func() (net.Listener, error) { return net.Listen("tcp", addr) })
+}
+
+// onNetworkOf makes a socket in the host's network namespace. A socket stays where
+// it was made.
+func onNetworkOf[T any](h *lab.Host, open func() (T, error)) (T, error) {
+	type opened struct {
+		socket T
+		err    error
 	}
-	result := make(chan made)
+	result := make(chan opened)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this
 		ns, err := os.Open(h.NetworkNamespace())
@@ -76,12 +81,12 @@ func listenOn(h *lab.Host, addr string) (net.Listener, error) {
 			_ = ns.Close()
 		}
 		if err != nil {
-			result <- made{err: fmt.Errorf("enter the host's network: %w", err)}
+			result <- opened{err: fmt.Errorf("enter the host's network: %w", err)}
 			return
 		}
-		listener, err := net.Listen("tcp", addr)
-		result <- made{listener, err}
+		socket, err := open()
+		result <- opened{socket, err}
 	}()
-	m := <-result
-	return m.listener, m.err
+	o := <-result
+	return o.socket, o.err
 }
