@@ -20,8 +20,8 @@ type cluster struct {
 	hosts    []*lab.Host
 }
 
-// newCluster starts hosts that are in no swarm, with the images loaded.
-func newCluster(t *testing.T, n int) *cluster {
+// newCluster starts hosts that are in no swarm, with an image loaded.
+func newCluster(t *testing.T, n int, args ...string) *cluster {
 	p := needHosts(t)
 	dir, err := os.MkdirTemp(p.dir, "") //nolint:usetesting // sockets have short paths
 	if err != nil {
@@ -47,7 +47,7 @@ func newCluster(t *testing.T, n int) *cluster {
 	})
 	c := &cluster{t: t, programs: p}
 	for i := range n {
-		h, err := network.Add(lab.Config{Name: fmt.Sprintf("swarm-%02d", i), Daemon: lab.Swarmd, Program: p.swarmd})
+		h, err := network.Add(lab.Config{Name: fmt.Sprintf("swarm-%02d", i), Daemon: lab.Swarmd, Program: p.swarmd, Args: args})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -110,6 +110,7 @@ type crashed struct {
 	programs *programs
 	host     *lab.Host
 	client   *http.Client
+	header   http.Header // of requests
 }
 
 func newCrashed(t *testing.T) *crashed {
@@ -315,6 +316,7 @@ func (c *crashed) request(method, path string, body, answer any) error {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	maps.Copy(request.Header, c.header)
 	response, err := c.client.Do(request)
 	if err != nil {
 		return err
