@@ -44,7 +44,7 @@ func Safety() []Oracle {
 		&parallelism{map[state.ServiceID]uint64{}, map[state.ServiceID][]landing{}},
 		&failuresCounted{map[state.ServiceID]*updateSeen{}, map[state.TaskID]time.Duration{}},
 		&rollbackRestores{},
-		&restarts{map[tries][]state.Wall{}, map[tries]time.Duration{}, map[state.TaskID]time.Duration{}},
+		&restarts{map[tries][]ending{}, map[tries]time.Duration{}, map[state.TaskID]time.Duration{}},
 		&jobsOnce{map[tries]state.TaskID{}},
 		&globalCovers{},
 		&historyBounded{map[state.TaskID]bool{}},

@@ -11,9 +11,15 @@ import (
 // restarts remembers how the tasks of every slot have ended, longer than the
 // swarm keeps them.
 type restarts struct {
-	ends map[tries][]state.Wall         // when tasks ended by themselves, as their nodes say
+	ends map[tries][]ending             // of tasks that ended by themselves
 	made map[tries]time.Duration        // when the last restart was decided on
 	born map[state.TaskID]time.Duration // of those that wait for their delay
+}
+
+// An ending is that of a task.
+type ending struct {
+	at   state.Wall // as its node says
+	node state.NodeID
 }
 
 // tries are the tasks of a slot that are made from one template, in one run of a
@@ -33,13 +39,20 @@ func (*restarts) Sentence() string {
 
 // Committed implements [Committer].
 func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *state.Delta) {
+	for _, n := range delta.Nodes {
+		if n.After == nil { // with a node all goes that is known of its tasks
+			for k, ends := range o.ends {
+				o.ends[k] = slices.DeleteFunc(ends, func(e ending) bool { return e.node == n.Before.ID })
+			}
+		}
+	}
 	over := map[slotRef]*state.Task{} // what has ended by itself, and is told so by this entry
 	gone := map[slotRef]*state.Task{} // what was wanted, and is forgotten by this very entry
 	for _, d := range delta.Tasks {
 		switch t := d.After; {
 		case t == nil:
 			delete(o.born, d.Before.ID)
-			if alive(d.Before) && holding(d.Before) {
+			if alive(d.Before) && holding(d.Before) && c.View().Node(d.Before.Node) != nil {
 				gone[slotOf(d.Before)] = d.Before
 			}
 			if d.Before.Desired == state.TaskReady { // it was given up while it waited
@@ -59,7 +72,7 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 		}
 		if t := d.After; t != nil && told(d) && selfEnded(t) && t.Desired == state.TaskShutdown {
 			over[slotOf(t)] = t
-			o.ends[triesOf(t)] = append(o.ends[triesOf(t)], t.Status.At)
+			o.ends[triesOf(t)] = append(o.ends[triesOf(t)], ending{t.Status.At, t.Node})
 		}
 	}
 	for _, d := range delta.Tasks {
@@ -71,7 +84,7 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 			if old := over[slotOf(t)]; old != nil && triesOf(old) == triesOf(t) {
 				o.judge(c, index, old, t)
 			} else if old := gone[slotOf(t)]; old != nil && triesOf(old) == triesOf(t) {
-				o.ends[triesOf(t)] = append(o.ends[triesOf(t)], t.Created)
+				o.ends[triesOf(t)] = append(o.ends[triesOf(t)], ending{t.Created, old.Node})
 				o.count(c, index, t, t.Created)
 			}
 		}
@@ -80,7 +93,7 @@ func (o *restarts) Committed(c *Checker, index uint64, _ state.Entry, delta *sta
 		if s.After == nil {
 			gone := func(k tries, _ time.Duration) bool { return k.slot.service == s.Before.ID }
 			maps.DeleteFunc(o.made, gone)
-			maps.DeleteFunc(o.ends, func(k tries, _ []state.Wall) bool { return gone(k, 0) })
+			maps.DeleteFunc(o.ends, func(k tries, _ []ending) bool { return gone(k, 0) })
 		}
 	}
 }
@@ -116,7 +129,7 @@ func (o *restarts) count(c *Checker, index uint64, t *state.Task, last state.Wal
 		// Ends within the window, by a clock that may differ by a fifth.
 		since := last.Add(-p.window * 8 / 10)
 		ends = slices.Clone(ends)
-		ends = slices.DeleteFunc(ends, func(at state.Wall) bool { return at < since })
+		ends = slices.DeleteFunc(ends, func(e ending) bool { return e.at < since })
 	}
 	if p.attempts > 0 && uint64(len(ends)) > p.attempts && (p.window == 0 || !c.Skewed()) {
 		c.Violate(o, "entry %d restarts slot %v after %d ends; %d attempts are allowed", index, t.SlotKey(), len(ends), p.attempts)
