@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -191,7 +190,7 @@ func (a authority) credentials(t *testing.T, s ca.Subject, ago, expiry time.Dura
 
 // stolen are the credentials that a host has on its disk.
 func stolen(t *testing.T, h *lab.Host) *ca.Credentials {
-	c, _, err := ca.Load(filepath.Join(h.Data, "swarm", "certificates"), nil)
+	c, _, err := ca.Load(certificates(h), nil)
 	if err != nil || c == nil {
 		t.Fatal("there are no credentials", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -215,24 +216,14 @@ func (x *attacker) try(one attack, managers ...*lab.Host) {
 // logged waits until a host's log has a line with all the texts.
 func (c *cluster) logged(h *lab.Host, texts ...string) {
 	c.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(pollPeriod) { // a look at the real world
-		log, err := os.ReadFile(h.LogFile())
-		if err != nil {
-			c.t.Fatal(err)
-		}
-	lines:
-		for line := range strings.Lines(strings.ReplaceAll(string(log), `\"`, `"`)) {
-			for _, text := range texts {
-				if !strings.Contains(line, text) {
-					continue lines
-				}
+	c.await(fmt.Sprintf("the log of %s has a line with all of %q", h.Name, texts), func() (string, bool) {
+		for line := range strings.Lines(strings.ReplaceAll(string(readFile(c, h.LogFile())), `\"`, `"`)) {
+			if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+				return "", true
 			}
-			return
 		}
-		if time.Now().After(end) {
-			c.t.Fatalf("the log of %s has no line with all of %q", h.Name, texts)
-		}
-	}
+		return "", false
+	})
 }
 
 // prompt has the API of every host answer soon.

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -91,9 +90,7 @@ func (s secrets) keys(c *cluster, when string) {
 	}
 }
 
-func keyFile(h *lab.Host) string {
-	return filepath.Join(h.Data, "swarm", "certificates", "swarm-node.key")
-}
+func keyFile(h *lab.Host) string { return filepath.Join(certificates(h), "swarm-node.key") }
 
 // keyText is what of a PEM is secret: the key of the log, in a header, and the first
 // line, which has the private half of the key, or most of it.
@@ -193,11 +190,7 @@ func (c *cluster) relocked(h *lab.Host, words ...string) {
 	name := keyFile(h)
 	before := readFile(c, name)
 	c.docker(h, words...)
-	for end := time.Now().Add(patience); bytes.Equal(readFile(c, name), before); time.Sleep(pollPeriod) { // a look at the real world
-		if time.Now().After(end) {
-			c.t.Fatalf("docker %v has not changed %s", words, name)
-		}
-	}
+	c.await(name+" has changed", func() (string, bool) { return "", !bytes.Equal(readFile(c, name), before) })
 }
 
 // unlock gives a manager an unlock key.
