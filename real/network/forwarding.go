@@ -76,9 +76,13 @@ func readForwarding(h *netlink.Handle, link netlink.Link) (forwarding, error) {
 	return f, nil
 }
 
-// become changes what is there into what is wanted. What is no longer wanted goes
-// first; a route comes when the neighbour that it goes through is there.
+// become changes what is there into what is wanted.
 func (f forwarding) become(want forwarding, h *netlink.Handle, link netlink.Link) error {
+	return errors.Join(f.grow(want, h, link), f.shrink(want, h, link))
+}
+
+// shrink takes away what is no longer wanted.
+func (f forwarding) shrink(want forwarding, h *netlink.Handle, link netlink.Link) error {
 	index := link.Attrs().Index
 	var errs []error
 	for _, a := range missing(f.routes, want.routes, netip.Addr.Compare) {
@@ -91,6 +95,17 @@ func (f forwarding) become(want forwarding, h *netlink.Handle, link netlink.Link
 	for _, s := range missing(f.stations, want.stations, compareStations) {
 		errs = append(errs, gone(h.NeighDel(behind(index, s, f.stations[s]))))
 	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot tell %s who is behind it no more: %w", link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// grow makes what is wanted, and leaves what is not. A route comes when the neighbour
+// that it goes through is there.
+func (f forwarding) grow(want forwarding, h *netlink.Handle, link netlink.Link) error {
+	index := link.Attrs().Index
+	var errs []error
 	for _, s := range changed(f.stations, want.stations, compareStations) {
 		errs = append(errs, h.NeighSet(behind(index, s, want.stations[s])))
 	}

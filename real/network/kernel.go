@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/real/network/nameserver"
@@ -40,7 +42,8 @@ type kernel struct {
 	overlayMTU int
 	underlay   netip.Addr // that it is known for
 
-	seen, seenOver *ports // as of one pass
+	seen, seenOver *ports         // as of one pass
+	leftovers      []func() error // ways to tasks that have gone, once no port leads there
 }
 
 func newKernel(c Config, h *host) *kernel {
@@ -66,15 +69,19 @@ func (k *kernel) forget() {
 	k.names.forget()
 	k.closeOverlays()
 	k.overlayMTU = 0
+	k.leftovers = nil
 	k.swept, k.reserved = false, false
 	k.table.known = false
 }
 
-// converge makes the kernel as wanted. New endpoints come before the ports that
-// lead to them, and go after. The error is that the plan is not in force; what
+// converge makes the kernel as wanted. New endpoints, and the ways to those of other
+// nodes, come before the ports that lead to them, and go after. The error is that the plan is not in force; what
 // could not be tidied up after an older one is logged, and tried again.
 func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	k.seen, k.seenOver = nil, nil
+	if len(k.leftovers) > 0 { // of a plan that was not carried out to its end
+		k.forget()
+	}
 	failed := maps.Clone(w.failed)
 	sure := k.gateway.IsValid()
 	if err := k.prepare(w, failed); err != nil {
@@ -98,6 +105,9 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	if len(changes) > 0 || !k.reserved {
 		k.reserve(w)
 	}
+	if err := k.clearAway(); err != nil {
+		k.untidy(err)
+	}
 	removed, err := k.removeUnwanted(w)
 	gone = append(gone, removed...)
 	k.untidy(errors.Join(err, k.dismiss(w.strangers(gone)), k.flush(changes, gone)))
@@ -107,6 +117,29 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 		return failed, errors.Join(missed, k.removeBridge())
 	}
 	return failed, missed
+}
+
+// forward has a link know who is behind it. What it is to know no more goes when no
+// port leads there: see [kernel.clearAway].
+func (k *kernel) forward(has, want forwarding, h *host, link netlink.Link) error {
+	k.leftovers = append(k.leftovers, func() error { return has.shrink(want, h.link, link) })
+	return has.grow(want, h.link, link)
+}
+
+// clearAway takes away the ways to tasks that have gone. After a failure it is looked
+// at anew which there are.
+func (k *kernel) clearAway() error {
+	var errs []error
+	for _, shrink := range k.leftovers {
+		errs = append(errs, shrink())
+	}
+	k.leftovers = nil
+	err := errors.Join(errs...)
+	if err != nil {
+		k.meshed = nil
+		clear(k.overlays)
+	}
+	return err
 }
 
 // untidy tells of what is left behind and does no harm to the plan.

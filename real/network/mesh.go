@@ -122,7 +122,7 @@ func (k *kernel) ensureMesh(w wanted) error {
 	if err != nil {
 		return err
 	}
-	if err := has.become(meshForwarding(m), k.host.link, link); err != nil {
+	if err := k.forward(has, meshForwarding(m), k.host, link); err != nil {
 		return err
 	}
 	if err := k.ensureMeshReturn(m, link); err != nil {
@@ -263,7 +263,7 @@ func (k *kernel) ensureMeshLocal(w wanted) error {
 	if err != nil || bridge == nil {
 		return err
 	}
-	return has.become(w.localForwarding(), k.host.link, bridge)
+	return k.forward(has, w.localForwarding(), k.host, bridge)
 }
 
 func (k *kernel) seeMeshLocal() (netlink.Link, forwarding, error) {

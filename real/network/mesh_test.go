@@ -7,10 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"github.com/swarmd/swarmd/engine/state"
 )
 
 // Any node answers a published port, wherever its tasks are, and they know who
@@ -201,5 +204,45 @@ func TestPlacesChange(t *testing.T) {
 			all[0] = "gateway 172.20.0.1/16" // this host has left
 		}
 		c.must(all)
+	}
+}
+
+// The way to a task that has gone is there for as long as a port may lead to it.
+func TestWaysOutliveWhatLeadsThere(t *testing.T) {
+	c := newCluster(t)
+	c.must(plans([]place{{host: 1, task: "web.1", mesh: "10.0.0.11", on: []string{"red=10.0.1.2"}}, {host: 0, task: "own", mesh: "10.0.0.12", on: []string{"red=10.0.1.3"}}},
+		twoNetworks+"\npublish 8080/tcp 10.0.0.11:80 10.0.0.12:80"))
+	l := c.hosts[0]
+	gone, err := want(l.plan(plans(nil, twoNetworks)[0]), l.config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := func() string {
+		t.Helper()
+		var out []byte
+		if err := inside(l.host, func() (err error) {
+			out, err = exec.Command("sh", "-c", "ip route show 10.0.0.11; ip route show 10.0.0.12; nsenter --net="+l.net.kernel.overlaysPath()+" bridge fdb | grep 'dst 10.99.0.2' || true").CombinedOutput()
+			return err
+		}); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	before := ways()
+	if strings.Count(before, "\n") != 3 {
+		t.Fatalf("the ways are\n%s", before)
+	}
+	k := l.net.kernel
+	if err := errors.Join(k.ensureOverlays(gone, map[state.TaskID]string{}), k.ensureMesh(gone)); err != nil {
+		t.Fatal(err)
+	}
+	if now := ways(); now != before {
+		t.Errorf("the table of ports is as before, and the ways are\n%s\nwhich were\n%s", now, before)
+	}
+	if err := k.clearAway(); err != nil {
+		t.Fatal(err)
+	}
+	if now := ways(); now != "" {
+		t.Errorf("there are still\n%s", now)
 	}
 }

@@ -247,7 +247,7 @@ func (k *kernel) ensureOverlay(o, old overlay, known bool) error {
 	} else if has, err = readForwarding(k.over.link, link); err != nil {
 		return err
 	}
-	return has.become(o.forwarding(), k.over.link, link)
+	return k.forward(has, o.forwarding(), k.over, link)
 }
 
 func (k *kernel) ensureOverlayLinks(o overlay) error {
