@@ -12,6 +12,12 @@ import (
 // connection comes to the task any more.
 const withdrawalPatience = 2 * time.Second
 
+// lingerPeriod is how long a task still runs when nothing leads to it any more: a
+// connection that had been let through just before is on its way, or waits to be
+// accepted, and a process that ends refuses it. A busy host takes tens of
+// milliseconds for that.
+const lingerPeriod = 200 * time.Millisecond
+
 // Texts of Docker's.
 const (
 	textUnhealthy = "dockerexec: unhealthy container"
@@ -136,13 +142,20 @@ func (a *Agent) conclude(t *task) {
 	}
 }
 
-// withdrawn takes a task out of the ports that lead to it, and reports whether
-// they do so no more: the network has said so, or it was long enough.
+// withdrawn takes a task out of the ports that lead to it, and reports whether it
+// may stop: the network has said that nothing leads to it any more, a little while
+// ago, or it was long enough.
 func (a *Agent) withdrawn(t *task, now time.Time) bool {
 	if a.serve(t, false) {
-		t.until = now.Add(withdrawalPatience)
+		t.until, t.withdrawing = now.Add(withdrawalPatience), true
 	}
-	return a.network.applied >= t.left || !now.Before(t.until) || mutant.On(mutant.StopUnannounced)
+	if t.withdrawing && a.network.applied >= t.left {
+		t.withdrawing = false
+		if linger := now.Add(lingerPeriod); linger.Before(t.until) {
+			t.until = linger
+		}
+	}
+	return !now.Before(t.until) || mutant.On(mutant.StopUnannounced)
 }
 
 // order gives an order whose answer the task then waits for.

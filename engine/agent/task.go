@@ -30,7 +30,9 @@ type task struct {
 	joined  uint64     // the network generation that has the endpoint first
 	left    uint64     // the one in which it serves no more
 	serving bool
-	until   time.Time // how long the stop waits for that generation
+	until   time.Time // how long the stop waits for that generation, and then for what is on its way
+
+	withdrawing bool // that generation is not known to be made
 
 	failures int // of the last order, one after another
 	retryAt  time.Time
