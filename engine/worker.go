@@ -28,6 +28,7 @@ type worker struct {
 	nextBeat time.Time
 	dueWake  time.Time
 
+	awaits  bool // the node was in the swarm before, and nobody has told it of the networks yet
 	tables  netplan.Tables
 	plans   netplan.Plan // the last one, without its generation
 	planned []planned    // plans that have not been applied yet, in order
@@ -57,6 +58,7 @@ func (w *worker) begin(n *Node, now time.Time) {
 		Platform: n.description.Platform,
 		Gateway:  Gateway(),
 	})
+	w.awaits = n.member()
 	if !n.member() { // what is left of an earlier swarm goes
 		w.agent.Assign(wire.Assign{Full: true}, now)
 	}
@@ -66,7 +68,7 @@ func (w *worker) begin(n *Node, now time.Time) {
 func (w *worker) dismiss(now time.Time) {
 	w.outbox, w.inbox = nil, nil
 	w.session, w.sequence, w.nextBeat, w.unknown = 0, 0, time.Time{}, time.Time{}
-	w.term, w.tables = 0, netplan.Tables{}
+	w.term, w.tables, w.awaits = 0, netplan.Tables{}, false
 	w.agent.Assign(wire.Assign{Full: true}, now)
 }
 
@@ -173,6 +175,7 @@ func (w *worker) assigned(n *Node, now time.Time, m wire.Assign, out *Step) {
 		w.nextBeat = now.Add(w.beat)
 	}
 	w.sequence, w.term, w.unknown = m.Sequence, m.Term, time.Time{}
+	w.awaits = w.awaits && !m.Full
 	w.agent.Assign(m, now)
 	w.tell(n, m)
 	n.renewal.Want(m.Certificate, now, n.mint.Uint64N)
@@ -363,7 +366,7 @@ func (w *worker) plan(n *Node, generation uint64, endpoints []agent.Endpoint) ne
 	underlay, _ := netip.ParseAddr(host(n.identity.Addr))
 	in := netplan.Input{
 		Generation: generation, Gateway: Gateway(),
-		Self: n.identity.Node, Underlay: underlay, Mesh: n.mesh, Tables: &w.tables,
+		Self: n.identity.Node, Underlay: underlay, Mesh: n.mesh, Tables: &w.tables, Kept: w.awaits,
 	}
 	for _, e := range endpoints {
 		in.Endpoints = append(in.Endpoints, netplan.Task{

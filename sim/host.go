@@ -442,7 +442,7 @@ func (h *Host) applyNetwork(plan netplan.Plan) {
 		if h.life != life || h.applying == nil {
 			return
 		}
-		h.plan = *h.applying
+		h.plan = netplan.Reduce(h.plan, *h.applying)
 		h.applying = nil
 		h.take(engine.NetworkApplied{Generation: h.plan.Generation})
 	})

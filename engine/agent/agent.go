@@ -74,7 +74,7 @@ func (a *Agent) Drain(wall state.Wall) Output {
 		out.Statuses = append(out.Statuses, wire.Status{Task: t.id, Status: t.status})
 	}
 	a.changed = nil
-	if a.found && a.network.dirty && !a.network.held {
+	if a.found && a.network.dirty {
 		a.network.dirty = false
 		a.network.generation++
 		out.NetworkChanged = true
@@ -121,7 +121,7 @@ func (a *Agent) Reconnect(time.Time) {
 // Assign takes in what the leader wants. It supersedes what was wanted before.
 func (a *Agent) Assign(m wire.Assign, _ time.Time) {
 	if m.Full {
-		a.full, a.network.held = true, false
+		a.full = true
 		a.dismissOthers(m)
 	}
 	for _, id := range m.Gone {

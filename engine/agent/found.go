@@ -87,9 +87,6 @@ func (a *Agent) recover(t *task, f Found, now time.Time) {
 		t.box = boxMade
 		t.health.config = effectiveHealth(t.plan.Health, f.Health)
 	}
-	if len(t.plan.Attachments) > 0 && !a.full {
-		a.network.held = true
-	}
 	if f.Address.IsValid() {
 		a.enter(t, f.Address)
 		if a.network.lastAddr.Less(f.Address) {

@@ -31,9 +31,6 @@ type network struct {
 	generation uint64 // of the newest plan
 	applied    uint64 // the newest that is known to be made
 	dirty      bool   // another plan is called for
-	// held says that tasks were found that are on networks, of which nothing is known
-	// yet: until a leader tells, the network stays as it is.
-	held bool
 
 	failures int // of plans, one after another
 	retryAt  time.Time

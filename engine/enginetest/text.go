@@ -195,6 +195,9 @@ func (n *Namer) Answer(answer control.Answer) string {
 func (n *Namer) network(f engine.ApplyNetwork) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apply-network %d:", f.Plan.Generation)
+	if f.Plan.Kept {
+		b.WriteString(" as before, but")
+	}
 	for _, e := range f.Plan.Endpoints {
 		fmt.Fprintf(&b, " %s=%s", n.Name("task", string(e.Task)), e.Address)
 	}

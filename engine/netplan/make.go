@@ -24,6 +24,8 @@ type Input struct {
 	// tasks alone.
 	Mesh   bool
 	Tables *Tables // nil: nothing has been told yet
+	// Kept says that nothing will have been told for a while: see [Plan].
+	Kept bool
 }
 
 // A Task is a task that has a place in the node's network.
@@ -48,7 +50,7 @@ type Task struct {
 // out.
 func Make(in Input) Plan {
 	v := newView(in)
-	plan := Plan{Generation: in.Generation, Gateway: in.Gateway, Mesh: v.mesh(), Networks: v.networks()}
+	plan := Plan{Generation: in.Generation, Gateway: in.Gateway, Kept: in.Kept, Mesh: v.mesh(), Networks: v.networks()}
 	published := make(map[socket]int)
 	publish := func(p swarm.PortConfig, backends ...netip.Addr) {
 		if !number(p.PublishedPort) || !number(p.TargetPort) {
@@ -68,6 +70,9 @@ func Make(in Input) Plan {
 	for _, t := range in.Endpoints {
 		e := v.endpoint(t)
 		plan.Endpoints = append(plan.Endpoints, e)
+		if in.Kept && !t.Serving {
+			plan.Idle = append(plan.Idle, t.Task)
+		}
 		to := e.Address
 		if e.Mesh.IsValid() {
 			to = e.Mesh // where the task answers from
@@ -83,6 +88,7 @@ func Make(in Input) Plan {
 	}
 	v.elsewhere(func(p swarm.PortConfig, backends []netip.Addr) { publish(p, backends...) })
 	slices.SortFunc(plan.Endpoints, compareEndpoints)
+	slices.Sort(plan.Idle)
 	slices.SortFunc(plan.Published, comparePublished)
 	for i := range plan.Published {
 		p := &plan.Published[i]

@@ -19,6 +19,12 @@ type Plan struct {
 	// Gateway is the node's address on the bridge that its containers leave
 	// through, with the bridge's subnet.
 	Gateway netip.Prefix
+	// Kept says that the node has begun anew, and has not been told of the swarm's
+	// networks yet. They stay as they were planned last, but that no way leads to its
+	// own tasks that are not among the Endpoints any more, or among the Idle: see
+	// [Reduce].
+	Kept bool
+	Idle []state.TaskID // of the Endpoints, if Kept
 	// Mesh joins the nodes of the swarm; its zero value is a node by itself.
 	Mesh Mesh
 	// Networks are the overlays that tasks of this node are on.

@@ -24,6 +24,10 @@ type Image struct {
 	// Script is what its containers run, for sh; a web server on port 80 that ends
 	// when it is told to if empty.
 	Script string
+	// Program is the file of a static program that is /bin/program in the image, and
+	// what its containers run, with Arguments, if it is not empty.
+	Program   string
+	Arguments []string
 }
 
 // tools are those of busybox's that an image has.
@@ -75,11 +79,15 @@ func (i Image) write(w io.Writer, busybox []byte) error {
 	if err != nil {
 		return err
 	}
+	command := []string{"/bin/serve"}
+	if i.Program != "" {
+		command = append([]string{"/bin/program"}, i.Arguments...)
+	}
 	config, err := json.Marshal(ocispec.Image{
 		Created:  new(epoch()),
 		Platform: ocispec.Platform{Architecture: runtime.GOARCH, OS: "linux"},
 		Config: ocispec.ImageConfig{
-			Env: []string{"PATH=/bin"}, Cmd: []string{"/bin/serve"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}, WorkingDir: "/",
+			Env: []string{"PATH=/bin"}, Cmd: command, ExposedPorts: map[string]struct{}{"80/tcp": {}}, WorkingDir: "/",
 		},
 		RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(layer)}},
 		History: []ocispec.History{{Created: new(epoch()), CreatedBy: "swarmsim lab image"}},
@@ -128,6 +136,10 @@ func (i Image) layer(busybox []byte) ([]byte, error) {
 		failed = errors.Join(failed, archive.WriteHeader(&tar.Header{
 			Typeflag: tar.TypeSymlink, Name: "bin/" + tool, Linkname: "busybox", Mode: 0o777, ModTime: epoch(),
 		}))
+	}
+	if i.Program != "" {
+		program, err := os.ReadFile(i.Program)
+		failed = errors.Join(failed, err, addFile(archive, "bin/program", 0o755, program))
 	}
 	failed = errors.Join(failed,
 		addFile(archive, "bin/serve", 0o755, []byte(script)),

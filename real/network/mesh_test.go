@@ -141,7 +141,18 @@ func TestMeshIsKept(t *testing.T) {
 		t.Fatal(got, err)
 	}
 	before := l.identity("web.1")
+	l.net.write() // what is done once the plan has been answered
 	l.restart()
+	// Nobody has told the new process of the mesh yet.
+	if a := l.apply("gateway 172.20.0.1/16\nkept\nendpoint web.1 172.20.0.10"); a.Err != nil || len(a.Failed) > 0 {
+		t.Fatalf("keeping what is there: %v %v", a.Err, a.Failed)
+	}
+	if after := l.identity("web.1"); after != before {
+		t.Errorf("a plan that keeps changed the kernel:\n%s\n---\n%s", before, after)
+	}
+	if got := l.ask(c.far, "tcp4", nodeAddress(0)+":8080"); got != want {
+		t.Errorf("what is kept: got %q", got)
+	}
 	l.must(all[0])
 	if after := l.identity("web.1"); after != before {
 		t.Errorf("the restart changed the kernel:\n%s\n---\n%s", before, after)

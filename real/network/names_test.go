@@ -163,7 +163,7 @@ func TestNames(t *testing.T) {
 		t.Errorf("a name that has gone: got %q", got)
 	}
 	for range 2 {
-		l.net.write(l.plan(plan)) // what is done once the plan has been answered
+		l.net.write() // what is done once the plan has been answered
 		l.restart()
 		if got := l.lookUp(one, "udp", "web", "A"); got != "NOERROR 10.0.1.50" {
 			t.Errorf("after a restart, before the first plan: got %q", got)

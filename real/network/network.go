@@ -65,7 +65,8 @@ type Network struct {
 	mu     sync.Mutex // held while the kernel is read or changed
 	host   *host
 	kernel *kernel
-	last   *wanted // of the last plan begun, nil before the first
+	last   *wanted      // of the last plan begun, nil before the first
+	plan   netplan.Plan // the same; before the first that of the process before
 }
 
 // Start finds out what the kernel can do and begins to take plans. Nothing is
@@ -91,8 +92,11 @@ func Start(config Config) (*Network, error) {
 		host:   h,
 		kernel: newKernel(config, h),
 	}
-	if err := n.kernel.revive(); err != nil {
-		config.Logger.Warn("the name servers of tasks wait for the first plan", "err", err)
+	if n.plan, err = config.load(); err == nil {
+		err = n.kernel.revive(n.plan)
+	}
+	if err != nil {
+		config.Logger.Warn("what was planned before is not known: the network waits for the first plan", "err", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
@@ -169,7 +173,7 @@ func (n *Network) Close() error {
 func (n *Network) Remove() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.last = nil
+	n.last, n.plan = nil, netplan.Plan{}
 	return n.kernel.remove()
 }
 
@@ -205,7 +209,7 @@ func (n *Network) run(ctx context.Context) {
 			n.queue.Unlock()
 			if p != nil {
 				n.config.Post(n.apply(*p))
-				n.write(*p)
+				n.write()
 			}
 		case <-sweep.C:
 			n.sweep()
@@ -216,11 +220,12 @@ func (n *Network) run(ctx context.Context) {
 func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	p = netplan.Reduce(n.plan, p)
 	w, bad := want(p, n.config, n.last)
 	if first := n.last == nil; first && w.gateway.IsValid() {
 		n.kernel.warnOfFirewall()
 	}
-	n.last = &w
+	n.last, n.plan = &w, p
 	failed, err := n.kernel.converge(w)
 	answer := engine.NetworkApplied{Generation: p.Generation, Failed: failed, Err: errors.Join(bad, err)}
 	if answer.Err != nil {
@@ -232,15 +237,15 @@ func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
 	return answer
 }
 
-// write keeps a plan for the next process, once it has been answered.
-func (n *Network) write(p netplan.Plan) {
+// write keeps the last plan for the next process, once it has been answered.
+func (n *Network) write() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.last == nil {
 		return // everything has been removed meanwhile
 	}
-	if err := n.config.keep(p); err != nil {
-		n.log.Warn("the name servers of tasks will not be there as soon as the daemon is, when it restarts", "err", err)
+	if err := n.config.keep(n.plan); err != nil {
+		n.log.Warn("the network will not stay as it is when the daemon restarts, until a manager says what it should be", "err", err)
 	}
 }
 

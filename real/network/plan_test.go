@@ -14,6 +14,7 @@ import (
 // plan reads a plan from lines as the scripts have them:
 //
 //	gateway PREFIX
+//	kept [IDLE...]
 //	mesh UNDERLAY [VNI SUBNET ADDRESS]
 //	peer UNDERLAY [ADDRESS]
 //	route ADDRESS UNDERLAY
@@ -45,6 +46,11 @@ func readLine(t testing.TB, p *netplan.Plan, verb string, words []string) bool {
 	switch verb {
 	case "gateway":
 		p.Gateway = netip.MustParsePrefix(words[0])
+	case "kept":
+		p.Kept = true
+		for _, w := range words {
+			p.Idle = append(p.Idle, state.TaskID(w))
+		}
 	case "mesh":
 		p.Mesh.Underlay = address(words[0])
 		if len(words) > 1 {

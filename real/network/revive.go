@@ -16,11 +16,11 @@ const planName = ".plan" // of the file with the last plan, beside the tasks' na
 
 func (c Config) planPath() string { return filepath.Join(c.NetnsDir, planName) }
 
-// keep writes down what a new process needs to answer tasks at once, before it has
-// a plan. The file is gone after a reboot, as are the tasks; it is not synced, and
+// keep writes down what a new process needs to go on with, and to answer tasks at
+// once, before a manager has told it anything. The file is gone after a reboot, as are the tasks; it is not synced, and
 // one that cannot be read is as good as none.
 func (c Config) keep(p netplan.Plan) error {
-	if len(p.Networks) == 0 {
+	if !p.Gateway.IsValid() {
 		if err := os.Remove(c.planPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove the last plan: %w", err)
 		}
@@ -40,19 +40,26 @@ func (c Config) keep(p netplan.Plan) error {
 	return nil
 }
 
-// revive opens the name servers of tasks that live, as the last plan had them.
-// Nothing else is changed before the first plan.
-func (k *kernel) revive() error {
-	text, err := os.ReadFile(k.config.planPath())
+// load reads the last plan; the zero Plan if there is none.
+func (c Config) load() (p netplan.Plan, err error) {
+	text, err := os.ReadFile(c.planPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return p, nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read the last plan: %w", err)
+		return p, fmt.Errorf("cannot read the last plan: %w", err)
 	}
-	var p netplan.Plan
 	if err := json.Unmarshal(text, &p); err != nil {
-		return fmt.Errorf("cannot decode the last plan: %w", err)
+		return netplan.Plan{}, fmt.Errorf("cannot decode the last plan: %w", err)
+	}
+	return p, nil
+}
+
+// revive opens the name servers of tasks that live, as the last plan had them.
+// Nothing else is changed before the first plan.
+func (k *kernel) revive(p netplan.Plan) error {
+	if len(p.Networks) == 0 {
+		return nil
 	}
 	w, err := want(p, k.config, nil)
 	if err != nil {
