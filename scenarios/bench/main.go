@@ -30,9 +30,20 @@ type options struct {
 	idle    time.Duration
 	dockerd bool
 	only    string // measures whose names have this; all if empty
+
+	requests int // of the load, at least
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		if other := otherProgram(os.Args[1]); other != nil {
+			if err := other(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
 	var o options
 	flag.StringVar(&o.swarmd, "swarmd", "bin/swarmd", "the daemon's file")
 	flag.StringVar(&o.image, "image", "", "archive of the image nginx:alpine")
@@ -41,7 +52,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle daemon is watched")
 	flag.BoolVar(&o.dockerd, "dockerd", true, "measure dockerd too, if it is installed")
-	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts")
+	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts, load")
+	flag.IntVar(&o.requests, "requests", 100_000, "how many requests the load has at least")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -51,7 +63,24 @@ func main() {
 	}
 }
 
+// otherProgram is what this program is in containers and on hosts.
+func otherProgram(argument string) func(arguments []string) error {
+	switch argument {
+	case serveArgument:
+		return func([]string) error { return serveWeb() }
+	case checkArgument:
+		return func([]string) error { return checkWeb() }
+	case clientsArgument:
+		return runClients
+	default:
+		return nil
+	}
+}
+
 func run(ctx context.Context, o options) (err error) {
+	if o.only == loadName {
+		return runLoad(ctx, o, os.Stdout)
+	}
 	dir, err := os.MkdirTemp("", "swarmd-bench")
 	if err != nil {
 		return err

@@ -130,7 +130,7 @@ func roll(ctx context.Context, s *swarm) (map[string]float64, error) {
 		return nil, err
 	}
 	start := time.Now()
-	if err := s.update(ctx, "web", func(spec *dockerswarm.ServiceSpec) { spec.TaskTemplate.ForceUpdate++ }); err != nil {
+	if err := s.update(ctx, func(spec *dockerswarm.ServiceSpec) { spec.TaskTemplate.ForceUpdate++ }); err != nil {
 		return nil, err
 	}
 	err := until(ctx, func() (bool, error) {
@@ -164,7 +164,7 @@ func scale(ctx context.Context, s *swarm) (map[string]float64, error) {
 	}{{"", 3}, {scaledUp, 50}, {scaledDown, 3}} {
 		start := time.Now()
 		replicas := uint64(step.replicas)
-		err := s.update(ctx, "web", func(spec *dockerswarm.ServiceSpec) { spec.Mode.Replicated.Replicas = &replicas })
+		err := s.update(ctx, func(spec *dockerswarm.ServiceSpec) { spec.Mode.Replicated.Replicas = &replicas })
 		if err != nil {
 			return nil, err
 		}

@@ -100,11 +100,11 @@ func (s *swarm) service(ctx context.Context, name string) (dockerswarm.Service, 
 	return v, err
 }
 
-// update changes a service. Dockerd counts up a service's version by itself, as
+// update changes the service web. Dockerd counts up a service's version by itself, as
 // its tasks start: then it is asked again, as a person would.
-func (s *swarm) update(ctx context.Context, name string, change func(*dockerswarm.ServiceSpec)) error {
+func (s *swarm) update(ctx context.Context, change func(*dockerswarm.ServiceSpec)) error {
 	return until(ctx, func() (bool, error) {
-		v, err := s.service(ctx, name)
+		v, err := s.service(ctx, "web")
 		if err != nil {
 			return false, err
 		}

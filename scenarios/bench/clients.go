@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/swarmd/swarmd/real/lab"
+)
+
+const (
+	requestPatience = 10 * time.Second // after which a request counts as lost
+	failuresShown   = 5                // of one group of clients
+)
+
+// A Tally is what became of requests.
+type tally struct {
+	Requests int
+	Failed   int
+	Connects int      // connections made
+	Failures []string // the first, in words
+	Seconds  float64
+}
+
+func (t *tally) add(o tally) {
+	t.Requests += o.Requests
+	t.Failed += o.Failed
+	t.Connects += o.Connects
+	t.Failures = append(t.Failures, o.Failures...)
+	t.Seconds = max(t.Seconds, o.Seconds)
+}
+
+// runClients asks the targets, in turn, until the standard input ends and there were
+// as many requests as there are to be, and prints the tally as JSON. Clients with keep-alive use each connection for as long as it
+// lasts; as any HTTP client does, they ask again if it was closed before they had
+// an answer's first byte.
+func runClients(arguments []string) error {
+	flags := flag.NewFlagSet(clientsArgument, flag.ContinueOnError)
+	targets := flags.String("targets", "", "addresses and ports, with commas between")
+	keep := flags.Int("keep", 1, "clients with keep-alive")
+	fresh := flags.Int("new", 1, "clients with a new connection for each request")
+	least := flags.Int("least", 0, "how many requests there are to be at least")
+	path := flags.String("path", "", "what is asked for; empty: / mostly, and /slow")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	list := strings.Split(*targets, ",")
+	tallies := make([]tally, *keep+*fresh)
+	each := (*least + len(tallies) - 1) / len(tallies)
+	began := time.Now()
+	var clients sync.WaitGroup
+	for i := range tallies {
+		clients.Go(func() { tallies[i] = askOn(ctx, list, *path, i, i < *keep, each) })
+	}
+	clients.Wait()
+	var all tally
+	for _, t := range tallies {
+		all.add(t)
+	}
+	all.Seconds = time.Since(began).Seconds()
+	return json.NewEncoder(os.Stdout).Encode(all)
+}
+
+// askOn is one client.
+func askOn(ctx context.Context, targets []string, path string, number int, keep bool, least int) tally {
+	var t tally
+	var connects sync.Mutex
+	dialer := net.Dialer{}
+	transport := &http.Transport{
+		DisableKeepAlives: !keep, MaxIdleConnsPerHost: 1, DisableCompression: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			connects.Lock()
+			t.Connects++
+			connects.Unlock()
+			return dialer.DialContext(ctx, network, address)
+		},
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: requestPatience}
+	for n := number; ctx.Err() == nil || t.Requests < least; n++ {
+		asked := path
+		if path == "" && n%slowShare == 0 {
+			asked = "slow"
+		}
+		t.Requests++
+		at := time.Now()
+		if err := askOnce(client, "http://"+targets[n%len(targets)]+"/"+asked); err != nil {
+			t.Failed++
+			if len(t.Failures) < failuresShown {
+				t.Failures = append(t.Failures, fmt.Sprintf("%s UTC, keep-alive %t, after %.3f s: %v",
+					at.UTC().Format("15:04:05.000"), keep, time.Since(at).Seconds(), err))
+			}
+		}
+	}
+	return t
+}
+
+func askOnce(client *http.Client, url string) error {
+	response, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, response.Status)
+	}
+	return nil
+}
+
+// A group is clients on one host that are at work.
+type group struct {
+	command *exec.Cmd
+	stdin   io.Closer
+	stdout  strings.Builder
+	stderr  strings.Builder
+}
+
+// startClients has clients on a host ask the targets, until they are stopped.
+func startClients(ctx context.Context, h *lab.Host, arguments ...string) (*group, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	g := &group{command: h.Command(ctx, program, append([]string{clientsArgument}, arguments...)...)}
+	g.command.Stdout, g.command.Stderr = &g.stdout, &g.stderr
+	if g.stdin, err = g.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	return g, g.command.Start()
+}
+
+// stop ends the clients' work and returns what came of it.
+func (g *group) stop() (tally, error) {
+	var t tally
+	err := errors.Join(g.stdin.Close(), g.command.Wait())
+	if err != nil {
+		return t, fmt.Errorf("clients: %w: %s", err, g.stderr.String())
+	}
+	return t, json.Unmarshal([]byte(g.stdout.String()), &t)
+}
