@@ -75,6 +75,9 @@ func (l *lab) dump() string {
 		l.t.Fatal(err)
 	}
 	for _, name := range files {
+		if strings.HasPrefix(name, ".") {
+			continue // not a task's
+		}
 		l.in(l.task(name), func(h *netlink.Handle) error {
 			inner, err := h.LinkByName(innerName)
 			if err != nil {
