@@ -82,7 +82,7 @@ func (c *Cluster) FormSwarm(ctx context.Context, spec swarm.Spec) error {
 		ListenAddr: listen, AdvertiseAddr: first.Addr, Spec: spec, Availability: first.Availability,
 	}, nil)
 	if err != nil {
-		return err
+		return first.withLog(err)
 	}
 	var founded swarm.Swarm
 	if err := first.request(ctx, http.MethodGet, "/swarm", nil, &founded); err != nil {
@@ -102,10 +102,15 @@ func (c *Cluster) FormSwarm(ctx context.Context, spec swarm.Spec) error {
 		})
 	}
 	joining.Wait()
-	for _, err := range failed {
+	for i, err := range failed {
 		if err != nil {
-			return err
+			return c.Hosts[i+1].withLog(err)
 		}
 	}
 	return nil
+}
+
+// withLog is an error with what the host's daemon wrote last.
+func (h *Host) withLog(err error) error {
+	return fmt.Errorf("%w\nthe log of %s ends with:\n%s", err, h.Name, h.logTail())
 }
