@@ -316,3 +316,14 @@ func (l *leader) wake() time.Time {
 	}
 	return earlier(l.orchestrator.Wake(), earlier(earlier(l.dispatcher.Wake(), l.council.Wake()), l.scheduler.Wake()))
 }
+
+// AddressesDiffer tells how what a leader remembers of used addresses differs from what
+// the store says, "" if it does not, or if nothing can be said: this node does not
+// lead, or has proposed what has not committed. It looks at everything, and is for
+// checks.
+func (n *Node) AddressesDiffer() string {
+	if n.leader == nil || n.leader.inFlight != nil {
+		return ""
+	}
+	return n.leader.addresses.Difference(allocator.NewAddresses(n.store.Draft()))
+}

@@ -9,7 +9,6 @@ import (
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/membership"
-	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -49,8 +48,7 @@ type Host struct {
 	disk     *disk    // nil unless managers run in sandboxes
 	shadow   *shadow  // as disk
 	machine  *machine
-	plan     netplan.Plan // applied last
-	applying *netplan.Plan
+	kernel   kernel
 	woken    func()
 }
 
@@ -109,8 +107,14 @@ func (h *Host) Store() *state.Store {
 	}
 }
 
-// Plan is the network that was applied last.
-func (h *Host) Plan() netplan.Plan { return h.plan }
+// AddressesDiffer is [engine.Node.AddressesDiffer], where the daemon runs in this
+// process.
+func (h *Host) AddressesDiffer() string {
+	if h.engine == nil {
+		return ""
+	}
+	return h.engine.AddressesDiffer()
+}
 
 // Start starts the host's daemon, if it does not run.
 func (h *Host) Start() {
@@ -121,7 +125,7 @@ func (h *Host) Start() {
 	h.clock.thaw(h.w.now) // a machine that slept was switched off and on
 	h.roster = membership.Roster{}
 	h.due, h.upSince = 0, h.w.now
-	h.applying = nil
+	h.kernel.applying, h.kernel.planned = nil, h.kernel.written
 	h.locked = h.identity.Manager && h.sealed.Key != nil
 	if h.boxed() {
 		h.startBox()
@@ -143,7 +147,7 @@ func (h *Host) startEngine() {
 		Seed:        seedOf(newStream(h.w.seed, fmt.Sprintf("engine/%s/%d", h.Name, h.life))),
 		Description: h.description(),
 		Offset:      h.clock.offset,
-		Mesh:        h.w.mesh,
+		Mesh:        true,
 	})
 	if h.replica != nil && !h.locked {
 		h.replica.restart()
@@ -178,6 +182,7 @@ func (h *Host) PowerOff() {
 		h.life++ // nobody starts the daemon again
 	}
 	h.machine.powerOff()
+	h.kernel = kernel{}
 }
 
 // Pause stops the daemon as SIGSTOP does: it takes nothing in until it goes on.
@@ -429,21 +434,3 @@ func (h *Host) forward(f engine.Forward) {
 
 // textLost is what the caller is told of a call whose answer was lost.
 const textLost = "rpc error: code = Unknown desc = the leader did not answer; the change may or may not take effect: look before you repeat it"
-
-// applyNetwork has a plan applied; one that is still to be applied is overtaken.
-func (h *Host) applyNetwork(plan netplan.Plan) {
-	waiting := h.applying != nil
-	h.applying = &plan
-	if waiting {
-		return
-	}
-	life := h.life
-	h.w.after(h.draws.Between(200*time.Microsecond, 5*time.Millisecond), func() {
-		if h.life != life || h.applying == nil {
-			return
-		}
-		h.plan = netplan.Reduce(h.plan, *h.applying)
-		h.applying = nil
-		h.take(engine.NetworkApplied{Generation: h.plan.Generation})
-	})
-}

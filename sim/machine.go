@@ -43,6 +43,10 @@ type Mishaps struct {
 	Slow       float64 // an order takes a hundred times as long
 	CreateFail float64
 	Crash      float64 // a container ends by itself, within a minute of its start
+
+	NetworkFail  float64 // the network is made in part, as planned; the rest fails
+	NetworkSlow  float64 // it takes up to seconds
+	EndpointFail float64 // an endpoint cannot be made
 }
 
 // A Container is what a host really has, whatever the store says.

@@ -19,7 +19,7 @@ import (
 // which one publishes a port.
 func joined(t *testing.T, seed uint64) *sim.World {
 	t.Helper()
-	w, err := sim.New(sim.Config{Seed: seed, Mesh: true, Hosts: hosts(3, 2)})
+	w, err := sim.New(sim.Config{Seed: seed, Hosts: hosts(3, 2)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,6 @@ const (
 
 // Config is the shape of a swarm, and what its run is drawn from.
 type Config struct {
-	// Mesh says that nodes carry published ports to tasks of other nodes.
-	Mesh  bool
 	Seed  uint64
 	Hosts []HostConfig // managers and workers; the first must be a manager
 	// Images says how containers of an image behave; one that is not named runs
@@ -83,7 +81,6 @@ type World struct {
 	trace              *Trace
 	images             map[string]Image
 	cluster            state.ClusterID
-	mesh               bool // as the configuration has it
 	observers          []Observer
 	containerObservers []ContainerObserver
 	logObservers       []LogObserver
@@ -116,7 +113,6 @@ func New(c Config) (*World, error) {
 		return nil, err
 	}
 	w := &World{
-		mesh: c.Mesh,
 		seed: c.Seed, trace: newTrace(c.Trace), images: c.Images, probes: map[string]uint64{},
 		origins: map[engine.RequestID]engine.RequestID{},
 		links:   make([]link, len(c.Hosts)*len(c.Hosts)),

@@ -16,7 +16,7 @@ type parser struct{}
 
 // Parse implements [script.Parser].
 func (parser) Parse(args []string) ([]script.Request, error) {
-	commands, err := request.Parse(args, noNames{})
+	commands, err := request.Parse(args, names{})
 	if err != nil {
 		return nil, err
 	}
@@ -26,11 +26,17 @@ func (parser) Parse(args []string) ([]script.Request, error) {
 		case request.CreateService:
 			list = append(list, script.CreateService{Spec: c.Spec})
 		case request.ChangeService:
-			list = append(list, script.ChangeService{Name: c.Name, Change: c.Change})
+			list = append(list, script.ChangeService{Name: c.Name, Networks: c.Networks, Change: func(networks map[string]string, spec *swarm.ServiceSpec) error {
+				return c.Change(names{networks}, spec)
+			}})
 		case request.RollbackService:
 			list = append(list, script.RollbackService{Name: c.Name})
 		case request.RemoveService:
 			list = append(list, script.RemoveService{Name: c.Name})
+		case request.CreateNetwork:
+			list = append(list, script.CreateNetwork{Spec: c.Spec})
+		case request.RemoveNetwork:
+			list = append(list, script.RemoveNetwork{Name: c.Name, Force: c.Force})
 		case request.ChangeNode:
 			list = append(list, script.ChangeNode{Name: c.Name, Change: c.Change})
 		case request.RemoveNode:
@@ -45,17 +51,26 @@ func (parser) Parse(args []string) ([]script.Request, error) {
 	return list, nil
 }
 
-// noNames has no networks, secrets or configs: the simulator has none of them.
-type noNames struct{}
+// names knows the IDs of networks, by name; while nothing is looked up, where networks
+// is nil, a network goes by its name, which managers take too. Secrets and configs there
+// are none.
+type names struct{ networks map[string]string }
 
-func (noNames) Network(_ context.Context, name string) (string, error) {
-	return "", fmt.Errorf("network %s: there are no networks in the simulator", name)
+func (n names) Network(_ context.Context, name string) (string, error) {
+	if n.networks == nil {
+		return name, nil
+	}
+	id, ok := n.networks[name]
+	if !ok {
+		return "", fmt.Errorf("network %s not found", name)
+	}
+	return id, nil
 }
 
-func (noNames) Secrets(_ context.Context, names []string) (map[string]string, error) {
-	return nil, fmt.Errorf("secrets %v: there are no secrets in the simulator", names)
+func (names) Secrets(_ context.Context, wanted []string) (map[string]string, error) {
+	return nil, fmt.Errorf("secrets %v: there are no secrets in the simulator", wanted)
 }
 
-func (noNames) Configs(_ context.Context, names []string) (map[string]string, error) {
-	return nil, fmt.Errorf("configs %v: there are no configs in the simulator", names)
+func (names) Configs(_ context.Context, wanted []string) (map[string]string, error) {
+	return nil, fmt.Errorf("configs %v: there are no configs in the simulator", wanted)
 }

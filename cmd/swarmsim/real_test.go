@@ -167,8 +167,7 @@ func TestReal(t *testing.T) {
 	if code != exitPassed || !strings.Contains(out, `"world":"real","seed":1,"verdict":"passed"`) {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
-	if _, err := os.Stat(labsDir); err == nil {
-		left, _ := filepath.Glob(filepath.Join(labsDir, "story-*"))
+	if left, err := filepath.Glob(filepath.Join(labsDir, "story-*")); err != nil || len(left) > 0 {
 		t.Errorf("there is %v left", left)
 	}
 }

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 
 	"github.com/swarmd/swarmd/engine/control"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/sim/script"
 )
 
 // callPatience is with one call: whoever makes it has given up by then.
@@ -45,6 +47,13 @@ func (s *realStage) Call(host string, call control.Call, done func(control.Answe
 	}()
 }
 
+// Reach and Networked are of simulated worlds: what asks for them is refused before it
+// is played.
+func (s *realStage) Reach(string, *script.Service) int { return 0 }
+
+// Networked is as Reach.
+func (s *realStage) Networked(string) int { return 0 }
+
 // makeCall makes those calls that scenarios make.
 func makeCall(ctx context.Context, c *client.Client, call control.Call) (control.Answer, error) {
 	switch call := call.(type) {
@@ -63,6 +72,21 @@ func makeCall(ctx context.Context, c *client.Client, call control.Call) (control
 	case control.ServiceRemove:
 		_, err := c.ServiceRemove(ctx, call.Ref, client.ServiceRemoveOptions{})
 		return control.Done{}, err
+	case control.NetworkCreate:
+		made, err := c.NetworkCreate(ctx, call.Spec.Name, networkOptions(call.Spec))
+		return control.Created{ID: made.ID}, err
+	case control.NetworkRemove:
+		_, err := c.NetworkRemove(ctx, call.Ref, client.NetworkRemoveOptions{})
+		return control.Done{}, err
+	case control.NetworkList:
+		found, err := c.NetworkList(ctx, client.NetworkListOptions{Filters: client.Filters{}.Add("scope", "swarm")})
+		var list control.Networks
+		for _, n := range found.Items {
+			list.Networks = append(list.Networks, &state.Network{
+				ID: state.NetworkID(n.ID), Spec: swarm.NetworkSpec{Annotations: swarm.Annotations{Name: n.Name}, Ingress: n.Ingress},
+			})
+		}
+		return list, err
 	case control.NodeInspect:
 		found, err := c.NodeInspect(ctx, call.Ref, client.NodeInspectOptions{})
 		of := found.Node
@@ -83,6 +107,24 @@ func makeCall(ctx context.Context, c *client.Client, call control.Call) (control
 	default:
 		return nil, errors.New("scenarios do not make this call")
 	}
+}
+
+// networkOptions is a spec as the client takes it.
+func networkOptions(spec swarm.NetworkSpec) client.NetworkCreateOptions {
+	options := client.NetworkCreateOptions{
+		Driver: spec.DriverConfiguration.Name, Options: spec.DriverConfiguration.Options, Labels: spec.Labels, Scope: spec.Scope,
+		Internal: spec.Internal, Attachable: spec.Attachable, Ingress: spec.Ingress,
+	}
+	if spec.IPv6Enabled {
+		options.EnableIPv6 = &spec.IPv6Enabled
+	}
+	if o := spec.IPAMOptions; o != nil {
+		options.IPAM = &network.IPAM{Driver: o.Driver.Name, Options: o.Driver.Options}
+		for _, c := range o.Configs {
+			options.IPAM.Config = append(options.IPAM.Config, network.IPAMConfig{Subnet: c.Subnet, IPRange: c.Range, Gateway: c.Gateway})
+		}
+	}
+	return options
 }
 
 // failedOf is what a call came to that failed, nil if there was no answer.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 
@@ -40,6 +41,7 @@ type told struct {
 	nodes    []swarm.Node
 	services []swarm.Service
 	tasks    []swarm.Task
+	networks []network.Summary
 }
 
 // ask asks one manager for all that it knows. It answers only if it hears a leader
@@ -63,7 +65,11 @@ func ask(ctx context.Context, h *lab.Host) (*told, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.nodes, t.services, t.tasks = nodes.Items, services.Items, tasks.Items
+	networks, err := c.NetworkList(ctx, client.NetworkListOptions{Filters: client.Filters{}.Add("scope", "swarm")})
+	if err != nil {
+		return nil, err
+	}
+	t.nodes, t.services, t.tasks, t.networks = nodes.Items, services.Items, tasks.Items, networks.Items
 	return t, nil
 }
 
@@ -114,7 +120,7 @@ func (s *realStage) askAny() *told {
 func (s *realStage) observe() *seen {
 	now := &seen{view: &script.View{}, hosts: s.Hosts(), slots: s.seen.slots}
 	v, last := now.view, s.seen.view
-	v.Services, v.Nodes, v.Tasks = last.Services, last.Nodes, last.Tasks
+	v.Services, v.Nodes, v.Tasks, v.Networks = last.Services, last.Nodes, last.Tasks, last.Networks
 	if t := s.askAny(); t != nil {
 		s.hear(now, t)
 	}
@@ -160,7 +166,7 @@ func (s *realStage) start(task state.TaskID) {
 // hear takes in what a manager says.
 func (s *realStage) hear(now *seen, t *told) {
 	v := now.view
-	v.Services, v.Nodes, v.Tasks = nil, nil, nil
+	v.Services, v.Nodes, v.Tasks, v.Networks = nil, nil, nil, nil
 	now.slots = map[state.TaskID]string{}
 	names := map[string]string{}
 	for _, n := range t.nodes {
@@ -185,6 +191,9 @@ func (s *realStage) hear(now *seen, t *told) {
 			seen.Update, seen.Message = service.UpdateStatus.State, service.UpdateStatus.Message
 		}
 		v.Services = append(v.Services, seen)
+	}
+	for _, n := range t.networks {
+		v.Networks = append(v.Networks, script.Network{ID: state.NetworkID(n.ID), Name: n.Name})
 	}
 	for _, task := range t.tasks {
 		s.hearTask(now, task, names)

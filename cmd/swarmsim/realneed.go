@@ -36,7 +36,7 @@ func realCannot(n script.Need) string {
 		"clog": message, "unclog": message, "storm --clog": message, "link": message, "storm --flaky": message,
 		"suspend": suspend, "wakeup": suspend, "storm --suspend": suspend,
 		"clients": history, "check linearizable": history,
-		"quiet": inside, "probe": inside, "writes": inside,
+		"quiet": inside, "probe": inside, "writes": inside, "reach": inside, "networked": inside, "network forgotten": inside,
 		"host --cpus": machine, "host --memory": machine, "host --platform": machine,
 		"image --pull": image, "image --create": image, "image --start": image, "image --create-fail": image, "image --start-fail": image,
 		"image --flaps": "health checks are what --health-cmd says", "image --healthy": "health checks are what --health-cmd says",

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -398,4 +399,29 @@ func (a *Addresses) assignService(d *state.Draft, s *state.Service) bool {
 		d.PutService(&put)
 	}
 	return all
+}
+
+// Difference tells how what is known to be used differs from what another knows, ""
+// if it does not. It looks at everything, and is for checks.
+func (a *Addresses) Difference(b *Addresses) string {
+	if len(a.pools) != len(b.pools) {
+		return fmt.Sprintf("%d pools, and %d", len(a.pools), len(b.pools))
+	}
+	for i, p := range a.pools {
+		q := b.pools[i]
+		if p.network.ID != q.network.ID || p.subnet != q.subnet {
+			return fmt.Sprintf("subnet %s, and %s", p.subnet, q.subnet)
+		}
+		for _, at := range slices.SortedFunc(maps.Keys(p.used), netip.Addr.Compare) {
+			if p.used[at] != q.used[at] {
+				return fmt.Sprintf("%s is used by %q, and by %q", at, p.used[at], q.used[at])
+			}
+		}
+		for _, at := range slices.SortedFunc(maps.Keys(q.used), netip.Addr.Compare) {
+			if _, known := p.used[at]; !known {
+				return fmt.Sprintf("%s is free, and used by %q", at, q.used[at])
+			}
+		}
+	}
+	return ""
 }

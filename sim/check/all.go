@@ -1,6 +1,7 @@
 package check
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/control"
@@ -49,9 +50,14 @@ func Safety() []Oracle {
 		&globalCovers{},
 		&historyBounded{map[state.TaskID]bool{}},
 		&addressesUnique{},
+		&networksApart{map[netip.Addr]string{}},
+		&addressesKept{},
 		&addressesRest{},
+		&quarantine{map[netip.Addr]*sim.Container{}, map[*sim.Container][]netip.Addr{}},
 		&portsLead{},
 		&portsOrder{map[hostAddress]time.Duration{}},
+		&lettingGo{map[state.TaskID]time.Duration{}},
+		&tablesConverge{},
 	}
 }
 

@@ -246,6 +246,7 @@ func (c *Checker) apply(index uint64, entry state.Entry) {
 	delta := c.Store.Apply(index, entry.Changes)
 	delta.Services, delta.Nodes = readable(delta.Services), readable(delta.Nodes)
 	delta.Templates, delta.Tasks = readable(delta.Templates), readable(delta.Tasks)
+	delta.Networks = readable(delta.Networks)
 	c.view = nil
 	c.hashes[index] = c.Store.Hash()
 	c.since = c.World.Now()

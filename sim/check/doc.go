@@ -24,11 +24,8 @@
 //     and S9 would show it if it did not. S12: membership of the log is fixed.
 //   - S13 is linearizability, which is checked from the history of calls.
 //   - S17: the model's disks lose nothing that was written.
-//   - S37 to S39 hold for addresses on a node's bridge and for published ports;
-//     there are no virtual addresses, networks or tables of addresses in the store.
-//   - S38: what the allocator knows it computes from the store at every election,
-//     and S28 looks at what it gives out.
-//   - S40 holds for the backends of published ports on their own node.
+//   - S38: where managers run in sandboxes, what a leader remembers cannot be seen.
+//   - S40: what a resolver answers is a plan's names; nobody asks it here.
 //   - S41 to S47: there are no certificates, tokens, secrets or keys in use.
 //   - L11, L12: there is neither rotation nor promotion. L18: a daemon is killed,
 //     it does not shut down.

@@ -12,9 +12,9 @@ import (
 // acknowledgedLast holds acknowledgements against the log.
 type acknowledgedLast struct {
 	writes  map[request]bool // calls that write and have not been answered
-	removes map[request]bool // of them, those that remove a service
+	removes map[request]bool // of them, those that remove a service or a network
 	filled  map[uint64]bool  // entries that changed something
-	created map[string]bool  // services that were ever made
+	created map[string]bool  // services and networks that were ever made
 	acked   uint64           // the last entry that was acknowledged to anybody
 
 	// Of the present step: an acknowledgement that nothing in the log bears out, and
@@ -45,6 +45,11 @@ func (o *acknowledgedLast) Committed(_ *Checker, index uint64, entry state.Entry
 			o.created[string(s.After.ID)] = true
 		}
 	}
+	for _, n := range delta.Networks {
+		if n.Before == nil && n.After != nil {
+			o.created[string(n.After.ID)] = true
+		}
+	}
 }
 
 // Called implements [Caller].
@@ -54,8 +59,10 @@ func (o *acknowledgedLast) Called(_ *Checker, h *sim.Host, call engine.Called) {
 	}
 	if control.Writes(call.Call) {
 		o.writes[request{h, call.Request}] = true
-		if _, removes := call.Call.(control.ServiceRemove); removes {
+		switch call.Call.(type) {
+		case control.ServiceRemove, control.NetworkRemove:
 			o.removes[request{h, call.Request}] = true
+		default:
 		}
 	}
 }

@@ -1,6 +1,11 @@
 package check
 
-import "github.com/swarmd/swarmd/sim"
+import (
+	"net/netip"
+
+	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/sim"
+)
 
 // addressesUnique looks at the containers of a host when one begins to run.
 type addressesUnique struct{}
@@ -25,3 +30,22 @@ func (o *addressesUnique) Ran(c *Checker, x *sim.Container) {
 
 // Ended implements [Runner].
 func (*addressesUnique) Ended(*Checker, *sim.Container) {}
+
+// AtRest implements [Rester]: on all hosts no two places in the network share an
+// address of the swarm.
+func (o *addressesUnique) AtRest(c *Checker) {
+	held := map[netip.Addr]state.TaskID{}
+	for _, h := range c.World.Hosts {
+		if !c.core(h) {
+			continue
+		}
+		for _, e := range h.Plan().Endpoints {
+			for _, at := range swarmWide(e) {
+				if other, twice := held[at]; twice && other != e.Task {
+					c.Violate(o, "tasks %s and %s both have %s, the second on %s", other, e.Task, at, h.Name)
+				}
+				held[at] = e.Task
+			}
+		}
+	}
+}

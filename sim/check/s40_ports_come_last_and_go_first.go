@@ -6,6 +6,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine"
 	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/sim"
 )
 
@@ -50,12 +51,17 @@ func (o *portsOrder) planned(c *Checker, h *sim.Host, plan netplan.Plan) {
 			named[b.Address] = true
 		}
 	}
+	mesh := map[state.TaskID]netip.Addr{}
+	for _, e := range plan.Endpoints {
+		mesh[e.Task] = e.Mesh
+	}
 	for x := range h.Live() {
 		at := hostAddress{h, x.Address}
+		led := named[x.Address] || mesh[x.Task].IsValid() && named[mesh[x.Task]]
 		switch _, out := o.withdrawn[at]; {
-		case !named[x.Address] && !out:
+		case !led && !out:
 			o.withdrawn[at] = c.World.Now()
-		case named[x.Address]:
+		case led:
 			delete(o.withdrawn, at)
 			o.healthy(c, h, x)
 		}
@@ -84,7 +90,7 @@ func (o *portsOrder) healthy(c *Checker, h *sim.Host, x *sim.Container) {
 
 // stopped looks at a container that is to be stopped.
 func (o *portsOrder) stopped(c *Checker, h *sim.Host, x *sim.Container) {
-	if x == nil || !x.Running || !backend(h, x.Address) || c.World.Now()-h.UpSince() < 2*withdrawalMost {
+	if x == nil || !x.Running || !whereLed(h, x).IsValid() || c.World.Now()-h.UpSince() < 2*withdrawalMost {
 		return // one that has just come up does not know of the plans before
 	}
 	if at, out := o.withdrawn[hostAddress{h, x.Address}]; !out || c.World.Now()-at < withdrawalMost*8/10 {

@@ -20,6 +20,7 @@ type portsLead struct{ due []deadEnd }
 type deadEnd struct {
 	at time.Duration
 	x  *sim.Container
+	to netip.Addr // where the port led
 }
 
 // Sentence implements [Oracle].
@@ -27,13 +28,13 @@ func (*portsLead) Sentence() string { return "S40 published ports lead to tasks 
 
 // Ran implements [Runner]: an address that is given anew is no dead end.
 func (o *portsLead) Ran(_ *Checker, x *sim.Container) {
-	o.due = slices.DeleteFunc(o.due, func(d deadEnd) bool { return d.x.Host == x.Host && d.x.Address == x.Address })
+	o.due = slices.DeleteFunc(o.due, func(d deadEnd) bool { return d.x.Host == x.Host && d.to == x.Address || d.to == x.Place().Mesh })
 }
 
 // Ended implements [Runner].
 func (o *portsLead) Ended(c *Checker, x *sim.Container) {
-	if backend(x.Host, x.Address) {
-		o.due = append(o.due, deadEnd{c.World.Now() + staleBackendMost, x})
+	if at := whereLed(x.Host, x); at.IsValid() {
+		o.due = append(o.due, deadEnd{c.World.Now() + staleBackendMost, x, at})
 	}
 }
 
@@ -45,11 +46,11 @@ func (o *portsLead) Sampled(c *Checker) {
 		o.due = o.due[1:]
 		h := d.x.Host
 		switch {
-		case !backend(h, d.x.Address), taken(h, d.x.Address):
+		case !backend(h, d.to), taken(c, h, d.to):
 		case !h.Up() || h.UpSince() > d.at-staleBackendMost: // it has not had the time
-			o.due = append(o.due, deadEnd{now + staleBackendMost, d.x})
+			o.due = append(o.due, deadEnd{now + staleBackendMost, d.x, d.to})
 		default:
-			c.Violate(o, "a port of %s leads to %s, whose container, of task %s, ended %v ago", h.Name, d.x.Address, d.x.Task, now-d.x.Ended)
+			c.Violate(o, "a port of %s leads to %s, whose container, of task %s, ended %v ago", h.Name, d.to, d.x.Task, now-d.x.Ended)
 		}
 	}
 }
@@ -62,7 +63,7 @@ func (o *portsLead) AtRest(c *Checker) {
 		}
 		for _, p := range h.Plan().Published {
 			for _, b := range p.Backends {
-				if !taken(h, b.Address) {
+				if !taken(c, h, b.Address) {
 					c.Violate(o, "port %d of %s leads to %s, where nothing runs", p.Port, h.Name, b.Address)
 				}
 			}
@@ -82,7 +83,26 @@ func backend(h *sim.Host, to netip.Addr) bool {
 	return false
 }
 
-// taken reports whether a container that runs on the host has the address.
-func taken(h *sim.Host, address netip.Addr) bool {
-	return slices.ContainsFunc(slices.Collect(h.Live()), func(x *sim.Container) bool { return x.Address == address })
+// whereLed is the address under which a port of the host leads to a container, the
+// zero Addr if none does.
+func whereLed(h *sim.Host, x *sim.Container) netip.Addr {
+	for _, at := range []netip.Addr{x.Place().Mesh, x.Address} {
+		if at.IsValid() && backend(h, at) {
+			return at
+		}
+	}
+	return netip.Addr{}
+}
+
+// taken reports whether a container that runs has the address: on the host's bridge,
+// or anywhere in the mesh.
+func taken(c *Checker, h *sim.Host, address netip.Addr) bool {
+	for _, other := range c.World.Hosts {
+		for x := range other.Live() {
+			if x.Place().Mesh == address || other == h && x.Address == address {
+				return true
+			}
+		}
+	}
+	return false
 }

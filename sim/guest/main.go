@@ -58,6 +58,7 @@ func run() error {
 	go func() {
 		g.driver.Run(context.Background(), engine.Started{
 			Identity: boot.Identity, Locked: boot.Locked, Managers: boot.Managers, Seed: boot.Seed, Description: boot.Description,
+			Mesh: true,
 		})
 		close(ended)
 	}()

@@ -171,7 +171,7 @@ func (g *generator) mishaps() string {
 	if g.Chance(0.3) {
 		return "--crash 0.6 --exit-lost 0.7"
 	}
-	kinds := g.some([]string{"--pull-fail 0.3", "--timed-out 0.2", "--exit-lost 0.5", "--exit-twice 0.3", "--slow 0.1", "--create-fail 0.2", "--crash 0.3"})
+	kinds := g.some([]string{"--pull-fail 0.3", "--timed-out 0.2", "--exit-lost 0.5", "--exit-twice 0.3", "--slow 0.1", "--create-fail 0.2", "--crash 0.3", "--network-fail 0.4", "--network-slow 0.5", "--endpoint-fail 0.2"})
 	var line strings.Builder
 	for _, k := range kinds {
 		line.WriteString(" " + k)

@@ -28,14 +28,20 @@ var (
 type commandLine struct{}
 
 func (commandLine) Parse(args []string) ([]script.Request, error) {
-	commands, err := request.Parse(args, nobody{})
+	commands, err := request.Parse(args, known(nil))
 	var list []script.Request
 	for _, c := range commands {
 		switch c := c.(type) {
 		case request.CreateService:
 			list = append(list, script.CreateService(c))
 		case request.ChangeService:
-			list = append(list, script.ChangeService(c))
+			list = append(list, script.ChangeService{Name: c.Name, Networks: c.Networks, Change: func(networks map[string]string, spec *swarm.ServiceSpec) error {
+				return c.Change(known(networks), spec)
+			}})
+		case request.CreateNetwork:
+			list = append(list, script.CreateNetwork(c))
+		case request.RemoveNetwork:
+			list = append(list, script.RemoveNetwork(c))
 		case request.RollbackService:
 			list = append(list, script.RollbackService(c))
 		case request.RemoveService:
@@ -54,19 +60,24 @@ func (commandLine) Parse(args []string) ([]script.Request, error) {
 	return list, err
 }
 
-// nobody knows no networks, secrets or configs.
-type nobody struct{}
+// known are the IDs of networks, by name. While nothing is looked up a network goes by
+// its name.
+type known map[string]string
 
-var errNone = errors.New("there are none in the simulator")
+var errNone = errors.New("there is none in the simulator")
 
-func (nobody) Network(context.Context, string) (string, error) { return "", errNone }
-func (nobody) Secrets(context.Context, []string) (map[string]string, error) {
-	return nil, errNone
+func (k known) Network(_ context.Context, name string) (string, error) {
+	if id, ok := k[name]; ok {
+		return id, nil
+	}
+	if k == nil {
+		return name, nil
+	}
+	return "", errNone
 }
 
-func (nobody) Configs(context.Context, []string) (map[string]string, error) {
-	return nil, errNone
-}
+func (known) Secrets(context.Context, []string) (map[string]string, error) { return nil, errNone }
+func (known) Configs(context.Context, []string) (map[string]string, error) { return nil, errNone }
 
 // rapidDraws draws a plan from what rapid draws, so that rapid chooses its corners.
 type rapidDraws struct{ t *rapid.T }

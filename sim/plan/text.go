@@ -193,7 +193,7 @@ func anonymous(words []string, name string) string {
 // kindOf is the kind of fault that a command is, "" for operations.
 func kindOf(command string) string {
 	switch word := strings.Fields(command)[0]; word {
-	case "try", "on", "service", "node", "swarm", "docker", "clients":
+	case "try", "on", "service", "network", "node", "swarm", "docker", "clients":
 		return ""
 	default:
 		return word

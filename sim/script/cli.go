@@ -30,15 +30,24 @@ type Request interface{ isRequest() }
 type (
 	// CreateService makes a service.
 	CreateService struct{ Spec swarm.ServiceSpec }
-	// ChangeService changes a service's spec.
+	// ChangeService changes a service's spec. Networks are the names of those that the
+	// change speaks of; it is given their IDs, by name.
 	ChangeService struct {
-		Name   string
-		Change func(*swarm.ServiceSpec) error
+		Name     string
+		Networks []string
+		Change   func(networks map[string]string, spec *swarm.ServiceSpec) error
 	}
 	// RollbackService returns a service to its previous spec.
 	RollbackService struct{ Name string }
 	// RemoveService removes a service.
 	RemoveService struct{ Name string }
+	// CreateNetwork makes a network.
+	CreateNetwork struct{ Spec swarm.NetworkSpec }
+	// RemoveNetwork removes a network. With Force it may be gone already.
+	RemoveNetwork struct {
+		Name  string
+		Force bool
+	}
 	// ChangeNode changes a node's spec.
 	ChangeNode struct {
 		Name   string
@@ -57,6 +66,8 @@ func (CreateService) isRequest()   {}
 func (ChangeService) isRequest()   {}
 func (RollbackService) isRequest() {}
 func (RemoveService) isRequest()   {}
+func (CreateNetwork) isRequest()   {}
+func (RemoveNetwork) isRequest()   {}
 func (ChangeNode) isRequest()      {}
 func (RemoveNode) isRequest()      {}
 func (ChangeSwarm) isRequest()     {}
@@ -75,7 +86,7 @@ func (p *parsing) onHost(r *reader) (deed, error) {
 		return nil, err
 	}
 	switch r.peek() {
-	case "service", "node", "swarm", "docker":
+	case "service", "network", "node", "swarm", "docker":
 		return p.ask(r, host, "")
 	}
 	return nil, r.want("a colon, and one of the swarm's own commands, such as on m2: service scale website=8")
@@ -103,8 +114,12 @@ func (p *parsing) ask(r *reader, host target, fails string) (deed, error) {
 		return nil, expected(fmt.Sprintf("%q", err.Error()), "it to fail with %q", fails)
 	}
 	for _, request := range requests {
-		if f, ok := request.(CreateService); ok {
+		switch f := request.(type) {
+		case CreateService:
 			p.makes(f.Spec.Name)
+		case CreateNetwork:
+			p.networks[f.Spec.Name] = true
+		default:
 		}
 		if image := imageOf(request); image != "" && !slices.Contains(p.script.Images, image) {
 			p.script.Images = append(p.script.Images, image)
@@ -139,7 +154,7 @@ func imageOf(r Request) string {
 		// What it makes of a service that is hardly one.
 		spec = swarm.ServiceSpec{Mode: swarm.ServiceMode{Replicated: &swarm.ReplicatedService{}}}
 		spec.TaskTemplate.ContainerSpec = &swarm.ContainerSpec{}
-		if r.Change(&spec) != nil {
+		if r.Change(nil, &spec) != nil {
 			return ""
 		}
 	default:
@@ -202,8 +217,14 @@ func (a *asking) try() {
 		a.call(control.ServiceRemove{Ref: f.Name}, a.end)
 	case RemoveNode:
 		a.call(control.NodeRemove{Ref: f.Name, Force: f.Force}, a.end)
+	case CreateNetwork:
+		a.call(control.NetworkCreate{Spec: f.Spec}, a.end)
+	case RemoveNetwork:
+		a.call(control.NetworkRemove{Ref: f.Name}, a.end)
 	case ChangeService:
-		a.call(control.ServiceInspect{Ref: f.Name}, func(answer control.Answer) { a.changeService(f, answer) })
+		a.resolve(f.Networks, func(networks map[string]string) {
+			a.call(control.ServiceInspect{Ref: f.Name}, func(answer control.Answer) { a.changeService(f, networks, answer) })
+		})
 	case RollbackService:
 		a.call(control.ServiceInspect{Ref: f.Name}, func(answer control.Answer) { a.rollback(answer) })
 	case ChangeNode:
@@ -211,6 +232,26 @@ func (a *asking) try() {
 	case ChangeSwarm:
 		a.call(control.SwarmInspect{}, func(answer control.Answer) { a.changeSwarm(f, answer) })
 	}
+}
+
+// resolve looks networks up by name, if there are any to be looked up.
+func (a *asking) resolve(names []string, next func(networks map[string]string)) {
+	if len(names) == 0 {
+		next(nil)
+		return
+	}
+	a.call(control.NetworkList{}, func(answer control.Answer) {
+		found, ok := answer.(control.Networks)
+		if !ok {
+			a.end(answer)
+			return
+		}
+		ids := map[string]string{}
+		for _, n := range found.Networks {
+			ids[n.Spec.Name] = string(n.ID)
+		}
+		next(ids)
+	})
 }
 
 // call makes a call on one of the hosts, and hands on what it comes to, if that
@@ -303,13 +344,20 @@ func noLeader(f control.Failed) bool {
 // end takes the last answer.
 func (a *asking) end(answer control.Answer) {
 	f, refused := answer.(control.Failed)
-	_, creates := a.request.(CreateService)
+	creates, forced := false, false
+	switch r := a.request.(type) {
+	case CreateService, CreateNetwork:
+		creates = true
+	case RemoveNetwork:
+		forced = r.Force
+	default:
+	}
 	switch {
 	case !refused:
 		a.done(nil)
 	case a.unknown && creates && f.Kind == control.Conflict: // an earlier try took effect
 		a.done(nil)
-	case a.unknown && !creates && f.Kind == control.NotFound:
+	case (a.unknown || forced) && !creates && f.Kind == control.NotFound:
 		a.done(nil)
 	default:
 		a.done(errors.New(f.Message))
@@ -326,7 +374,7 @@ func (a *asking) took(version uint64) bool {
 	return false
 }
 
-func (a *asking) changeService(f ChangeService, answer control.Answer) {
+func (a *asking) changeService(f ChangeService, networks map[string]string, answer control.Answer) {
 	found, ok := answer.(control.Services)
 	if !ok || len(found.Services) != 1 {
 		a.end(answer)
@@ -336,7 +384,7 @@ func (a *asking) changeService(f ChangeService, answer control.Answer) {
 	if a.took(s.SpecVersion) {
 		return
 	}
-	spec, err := changed(s.Spec, f.Change)
+	spec, err := changed(s.Spec, func(spec *swarm.ServiceSpec) error { return f.Change(networks, spec) })
 	if err != nil {
 		a.done(err)
 		return

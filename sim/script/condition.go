@@ -106,6 +106,12 @@ func (r *reader) term() (condition, error) {
 		return r.update()
 	case "service":
 		return r.service()
+	case "network":
+		return r.network()
+	case "networked":
+		return r.networked()
+	case "reach":
+		return r.reach()
 	case "tasks":
 		return r.tasks()
 	case "containers":
@@ -121,11 +127,11 @@ func (r *reader) term() (condition, error) {
 		r.at++
 		return condition{}, r.want("after the name of a service tasks that run and tasks that should, such as %s 5/5", word)
 	}
-	if near := nearest(word, "leader", "quiet", "node", "host", "update", "service", "tasks", "containers", "starts", "elections", "writes", "probe"); near != "" {
+	if near := nearest(word, "leader", "quiet", "node", "host", "update", "service", "network", "networked", "reach", "tasks", "containers", "starts", "elections", "writes", "probe"); near != "" {
 		return condition{}, r.want("a condition: perhaps %s", near)
 	}
 	return condition{}, r.want("a condition: SERVICE 5/5, tasks SERVICE STATE >= N, containers SERVICE = N, starts SERVICE = N, " +
-		"service NAME gone, update SERVICE completed, node NAME ready, host NAME up, leader, no leader, quiet, elections <= N, writes = N or probe TEXT")
+		"service NAME gone, update SERVICE completed, network NAME gone, networked NAME = N, reach SERVICE from HOSTS = N, node NAME ready, host NAME up, leader, no leader, quiet, elections <= N, writes = N or probe TEXT")
 }
 
 // compare reads a comparison such as >= 3.

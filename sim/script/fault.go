@@ -215,6 +215,7 @@ func mishapFlags(m *sim.Mishaps) []flag {
 	return []flag{
 		chanceFlag("pull-fail", &m.PullFail), chanceFlag("create-fail", &m.CreateFail), chanceFlag("timed-out", &m.TimedOut),
 		chanceFlag("exit-lost", &m.ExitLost), chanceFlag("exit-twice", &m.ExitTwice), chanceFlag("slow", &m.Slow), chanceFlag("crash", &m.Crash),
+		chanceFlag("network-fail", &m.NetworkFail), chanceFlag("network-slow", &m.NetworkSlow), chanceFlag("endpoint-fail", &m.EndpointFail),
 	}
 }
 

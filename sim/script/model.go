@@ -116,7 +116,7 @@ func (m *Model) View() *View {
 		last = v
 	}
 	if d := m.Checker.View(); d == m.drafted {
-		v.Services, v.Nodes, v.Tasks = last.Services, last.Nodes, last.Tasks
+		v.Services, v.Nodes, v.Tasks, v.Networks = last.Services, last.Nodes, last.Tasks, last.Networks
 	} else {
 		m.drafted = d
 		v.look(d, last)

@@ -50,6 +50,7 @@ type parsing struct {
 	picked []string        // what pick has named
 	begun  bool            // a command that is not about the shape has come
 
+	networks    map[string]bool // names of networks that the story creates
 	created     map[string]bool // names of services that the story creates
 	creates     []string        // the same, in its order
 	clientsMake bool            // and clients create more
@@ -81,7 +82,7 @@ func Parse(file, text string, parser Parser) (*Script, error) {
 	if len(list) > LinesMax {
 		return nil, &Error{File: file, Found: fmt.Sprintf("a scenario of %d commands", len(list)), Expected: fmt.Sprintf("at most %d", LinesMax)}
 	}
-	p := &parsing{script: s, parser: parser, names: map[string]bool{}, created: map[string]bool{}}
+	p := &parsing{script: s, parser: parser, names: map[string]bool{}, created: map[string]bool{}, networks: map[string]bool{}}
 	var failed []error
 	if sentence == "" {
 		failed = append(failed, &Error{file, 1, "no comment", "the scenario to begin with one that says what it shows"})
@@ -208,7 +209,7 @@ func (p *parsing) instant(r *reader) (deed, error) {
 		return p.onHost(r)
 	case "try":
 		return p.try(r)
-	case "service", "node", "swarm", "docker":
+	case "service", "network", "node", "swarm", "docker":
 		r.at--
 		return p.cli(r)
 	}
@@ -230,6 +231,6 @@ func (p *parsing) begin(verb string) {
 }
 
 // commands are all there are, for those who mistype one.
-const commands = "swarm, host, image; service, node, swarm update; advance, await, idle, expect, check, settle, always, never, sometimes; " +
+const commands = "swarm, host, image; service, network, node, swarm update; advance, await, idle, expect, check, settle, always, never, sometimes; " +
 	"at, after, every, when, whenever, on, try; crash, kill, poweroff, start, restart, pause, resume, suspend, wakeup; " +
 	"cut, clog, unclog, heal, link, isolate, partition, bridge; clock, disk, mishaps, lose-runtime, end; pick, note, storm, clients"

@@ -46,6 +46,13 @@ type Stage interface {
 	// one.
 	OnChange(look func())
 
+	// Reach is to how many containers of a service something on a host leads: a
+	// published port, or the service's address or name on a network. Networked is on how
+	// many hosts a network of that name is made. Both are known in simulated worlds
+	// only.
+	Reach(host string, service *Service) int
+	Networked(name string) int
+
 	// Call makes an API call on a host. done comes at most once: never, if the host
 	// or its answer is lost.
 	Call(host string, call control.Call, done func(control.Answer))
@@ -89,6 +96,7 @@ type View struct {
 	Services   []Service
 	Nodes      []Node
 	Tasks      []Task
+	Networks   []Network
 	Containers []Container // what really runs, whatever the swarm says
 	Writes     uint64      // entries of the log with which the swarm wrote something
 	Elections  uint64      // that were won
@@ -106,6 +114,14 @@ type Service struct {
 	Update  swarm.UpdateState  // "" if there is none
 	Message string             // of the update
 	Ports   []swarm.PortConfig // as published
+}
+
+// A Network is one as the API shows it. One that is removed is kept, unseen, until
+// nobody has an address of it.
+type Network struct {
+	ID      state.NetworkID
+	Name    string
+	Removed bool
 }
 
 // A Node is one as the API shows it.

@@ -205,7 +205,7 @@ func (s *storm) fault(p *player, kind, a, b string, draws *sim.Stream) (do, undo
 	case "lose-runtime":
 		return single(LoseRuntime{a, draws.Between(time.Second, 20*time.Second)}, nil, "lose-runtime", a)
 	case "mishaps":
-		m := sim.Mishaps{PullFail: 0.3, TimedOut: 0.1, ExitLost: 0.3, ExitTwice: 0.1, Slow: 0.05, CreateFail: 0.1}
+		m := sim.Mishaps{PullFail: 0.3, TimedOut: 0.1, ExitLost: 0.3, ExitTwice: 0.1, Slow: 0.05, CreateFail: 0.1, NetworkFail: 0.2, NetworkSlow: 0.2, EndpointFail: 0.05}
 		return single(SetMishaps{a, m}, SetMishaps{a, sim.Mishaps{}}, "mishaps", a, fmt.Sprintf("%+v", m))
 	default: // end
 		return func() error { return p.endOne(draws) }, nil

@@ -40,6 +40,9 @@ func (v *View) look(d *state.Draft, last *View) {
 		hosts[n.ID] = n.Description.Hostname
 		v.Nodes = append(v.Nodes, Node{n.ID, n.Description.Hostname, n.State, n.Spec.Availability, n.Spec.Role})
 	}
+	for n := range d.Networks() {
+		v.Networks = append(v.Networks, Network{n.ID, n.Spec.Name, n.Removed})
+	}
 	for s := range d.Services() {
 		service := Service{ID: s.ID, Name: s.Spec.Name, Spec: &s.Spec, Ports: s.Ports}
 		if s.Update != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/docker/cli/opts"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/swarm"
 	"github.com/spf13/pflag"
 )
 
@@ -168,4 +169,31 @@ func putAuxiliary(pools []network.IPAMConfig, name, text string) error {
 	}
 	pool.AuxAddress[name] = address
 	return nil
+}
+
+// Spec is the network of a name that the flags describe, as the swarm stores it. It
+// has no place for all that a request can say.
+func (f *Network) Spec(name string) (swarm.NetworkSpec, error) {
+	r, err := f.Request(name)
+	if err != nil {
+		return swarm.NetworkSpec{}, err
+	}
+	spec := swarm.NetworkSpec{
+		Annotations:         swarm.Annotations{Name: r.Name, Labels: r.Labels},
+		DriverConfiguration: &swarm.Driver{Name: r.Driver, Options: r.Options},
+		IPv6Enabled:         f.ipv6,
+		Internal:            r.Internal,
+		Attachable:          r.Attachable,
+		Ingress:             r.Ingress,
+		ConfigFrom:          r.ConfigFrom,
+		Scope:               r.Scope,
+		IPAMOptions:         &swarm.IPAMOptions{Driver: swarm.Driver{Name: r.IPAM.Driver, Options: r.IPAM.Options}},
+	}
+	if r.ConfigOnly || !f.ipv4 || len(f.auxiliary.GetAll()) > 0 {
+		return spec, errors.New("a swarm's network has no --config-only, --ipv4=false or --aux-address")
+	}
+	for _, c := range r.IPAM.Config {
+		spec.IPAMOptions.Configs = append(spec.IPAMOptions.Configs, swarm.IPAMConfig{Subnet: c.Subnet, Range: c.IPRange, Gateway: c.Gateway})
+	}
+	return spec, nil
 }

@@ -20,15 +20,24 @@ type Command interface{ isCommand() }
 type (
 	// CreateService makes a service.
 	CreateService struct{ Spec swarm.ServiceSpec }
-	// ChangeService changes a service.
+	// ChangeService changes a service. Networks are the names of those that the change
+	// speaks of: they are looked up when it is made.
 	ChangeService struct {
-		Name   string
-		Change func(*swarm.ServiceSpec) error
+		Name     string
+		Networks []string
+		Change   func(Names, *swarm.ServiceSpec) error
 	}
 	// RollbackService returns a service to its previous spec.
 	RollbackService struct{ Name string }
 	// RemoveService removes a service.
 	RemoveService struct{ Name string }
+	// CreateNetwork makes a network.
+	CreateNetwork struct{ Spec swarm.NetworkSpec }
+	// RemoveNetwork removes a network. With Force it may be gone already.
+	RemoveNetwork struct {
+		Name  string
+		Force bool
+	}
 	// ChangeNode changes a node.
 	ChangeNode struct {
 		Name   string
@@ -47,12 +56,15 @@ func (CreateService) isCommand()   {}
 func (ChangeService) isCommand()   {}
 func (RollbackService) isCommand() {}
 func (RemoveService) isCommand()   {}
+func (CreateNetwork) isCommand()   {}
+func (RemoveNetwork) isCommand()   {}
 func (ChangeNode) isCommand()      {}
 func (RemoveNode) isCommand()      {}
 func (ChangeSwarm) isCommand()     {}
 
 // Parse reads a command line that changes the swarm: what follows `docker`. One
-// line may ask for several things.
+// line may ask for several things. Names are looked up for what is created; for what
+// is changed, when it is.
 func Parse(args []string, n Names) ([]Command, error) {
 	if len(args) < 2 {
 		return nil, fmt.Errorf("%q is no command that changes the swarm", strings.Join(args, " "))
@@ -69,6 +81,11 @@ func Parse(args []string, n Names) ([]Command, error) {
 		return p.rollback()
 	case "service rm", "service remove":
 		return p.each(nil, func(name string) Command { return RemoveService{name} })
+	case "network create":
+		return p.createNetwork()
+	case "network rm", "network remove":
+		force := false
+		return p.each(func(f *pflag.FlagSet) { f.BoolVarP(&force, "force", "f", false, "") }, func(name string) Command { return RemoveNetwork{name, force} })
 	case "node update":
 		return p.updateNode()
 	case "node promote":
@@ -81,7 +98,7 @@ func Parse(args []string, n Names) ([]Command, error) {
 	case "swarm update":
 		return p.updateSwarm()
 	}
-	return nil, fmt.Errorf("%q is no command that changes the swarm: service create, update, scale, rollback, rm; node update, promote, demote, rm; swarm update", p.name)
+	return nil, fmt.Errorf("%q is no command that changes the swarm: service create, update, scale, rollback, rm; network create, rm; node update, promote, demote, rm; swarm update", p.name)
 }
 
 type commandLine struct {
@@ -135,9 +152,20 @@ func (p *commandLine) updateService() ([]Command, error) {
 	if f.Rollback {
 		return []Command{RollbackService{args[0]}}, f.OnlyRollback()
 	}
-	return []Command{ChangeService{args[0], func(spec *swarm.ServiceSpec) error {
-		return f.Change(context.Background(), p.names, spec)
+	return []Command{ChangeService{args[0], f.networkNames(), func(n Names, spec *swarm.ServiceSpec) error {
+		return f.Change(context.Background(), n, spec)
 	}}}, nil
+}
+
+func (p *commandLine) createNetwork() ([]Command, error) {
+	flags := p.flags()
+	f := NewNetwork(flags)
+	args, err := p.parse(flags, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := f.Spec(args[0])
+	return []Command{CreateNetwork{spec}}, err
 }
 
 func (p *commandLine) scale() ([]Command, error) {
@@ -157,7 +185,7 @@ func (p *commandLine) scale() ([]Command, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, ChangeService{name, func(spec *swarm.ServiceSpec) error { return Scale(spec, replicas) }})
+		list = append(list, ChangeService{name, nil, func(_ Names, spec *swarm.ServiceSpec) error { return Scale(spec, replicas) }})
 	}
 	return list, nil
 }

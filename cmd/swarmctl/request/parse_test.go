@@ -40,8 +40,31 @@ func TestParse(t *testing.T) {
 	if err != nil || len(commands) != 2 {
 		t.Fatalf("%v, %v", commands, err)
 	}
-	if err := commands[0].(request.ChangeService).Change(&spec); err != nil || *spec.Mode.Replicated.Replicas != 5 {
+	if err := commands[0].(request.ChangeService).Change(nobody{}, &spec); err != nil || *spec.Mode.Replicated.Replicas != 5 {
 		t.Errorf("scaled to %d, %v", *spec.Mode.Replicated.Replicas, err)
+	}
+	commands, err = request.Parse(strings.Fields("network create -d overlay --subnet 10.9.0.0/24 --gateway 10.9.0.1 front"), nobody{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := commands[0].(request.CreateNetwork).Spec
+	if made.Name != "front" || made.DriverConfiguration.Name != "overlay" || made.IPAMOptions.Configs[0].Gateway.String() != "10.9.0.1" {
+		t.Errorf("the network is %+v", made)
+	}
+	commands, err = request.Parse(strings.Fields("service update --network-add front --network-rm back web"), nobody{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := commands[0].(request.ChangeService)
+	if strings.Join(change.Networks, " ") != "back front" {
+		t.Errorf("the change is said to speak of %v", change.Networks)
+	}
+	if err := change.Change(nobody{}, &spec); !errors.Is(err, errNobody) {
+		t.Errorf("of networks that nobody knows: %v", err)
+	}
+	commands, err = request.Parse(strings.Fields("network rm -f front back"), nobody{})
+	if err != nil || len(commands) != 2 || commands[1] != (request.RemoveNetwork{Name: "back", Force: true}) {
+		t.Errorf("%v, %v", commands, err)
 	}
 	commands, err = request.Parse(strings.Fields("node update --availability drain --label-add zone=a w1"), nobody{})
 	if err != nil {
@@ -61,6 +84,10 @@ func TestParseRefuses(t *testing.T) {
 		"service create":                       "requires at least 1 argument",
 		"service create --replica 3 nginx":     "unknown flag: --replica",
 		"service create --network net nginx":   "nobody knows",
+		"network create -d overlay":            "requires at least 1 argument",
+		"network create --gateway 10.0.0.1 n":  "must have a corresponding subnet",
+		"network create --config-only n":       "has no --config-only",
+		"network prune":                        "no command that changes the swarm",
 		"service scale web":                    "invalid scale specifier 'web'",
 		"service scale web=many":               "invalid replicas value many",
 		"service update --rollback --force w":  "other flags may not be combined with --rollback",

@@ -3,6 +3,7 @@ package request
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/swarm"
@@ -175,4 +176,13 @@ func (f *Service) applyCredentials(run *swarm.ContainerSpec) {
 	case run.Privileges != nil:
 		run.Privileges.CredentialSpec = nil
 	}
+}
+
+// networkNames are the names of networks that the flags of service update speak of.
+func (f *Service) networkNames() []string {
+	names := slices.Clone(*f.removed["network-rm"])
+	for _, wanted := range f.networks.Value() {
+		names = append(names, wanted.Target)
+	}
+	return names
 }
