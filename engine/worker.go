@@ -370,7 +370,7 @@ func (w *worker) plan(n *Node, generation uint64, endpoints []agent.Endpoint) ne
 	}
 	for _, e := range endpoints {
 		in.Endpoints = append(in.Endpoints, netplan.Task{
-			Task: e.Task, Address: e.Address, Serving: e.Serving, Ports: e.Ports,
+			Task: e.Task, Address: e.Address, Serving: e.Serving, Ports: e.Ports, Publishing: e.Publishing,
 			Attachments: e.Attachments, Mesh: e.Mesh, DNS: e.DNS,
 		})
 	}

@@ -25,7 +25,10 @@ const planLabel = "swarmd.plan"
 // A plan is what the agent must know of a task while its container is there,
 // whether or not any manager can be asked. The container carries it.
 type plan struct {
-	Ports  []swarm.PortConfig      `json:",omitempty"` // with all numbers given out
+	Ports []swarm.PortConfig `json:",omitempty"` // with all numbers given out
+	// Publishing is how they are published.
+	Publishing state.Publishing `json:",omitzero"`
+
 	Signal string                  `json:",omitempty"`
 	Grace  time.Duration           // nanoseconds
 	Health *container.HealthConfig `json:",omitempty"` // the service's
@@ -45,6 +48,7 @@ func (a *Agent) planOf(t *task) (plan, error) {
 		Health: spec.Healthcheck,
 		Mesh:   t.task.Mesh,
 	}
+	p.Publishing, _ = state.PublishingOf(t.template.ServiceLabels) // they were checked when they came
 	if p.Attachments = t.task.Attachments(t.template); len(p.Attachments) > 0 && spec.DNSConfig != nil {
 		p.DNS = spec.DNSConfig.Nameservers
 	}

@@ -200,7 +200,7 @@ func (a *Agent) Endpoints() []Endpoint {
 	list := make([]Endpoint, 0, len(n.endpoints))
 	for _, t := range n.endpoints {
 		list = append(list, Endpoint{
-			Task: t.id, Address: t.address, Serving: t.serving, Ports: t.plan.Ports,
+			Task: t.id, Address: t.address, Serving: t.serving, Ports: t.plan.Ports, Publishing: t.plan.Publishing,
 			Attachments: t.plan.Attachments, Mesh: t.plan.Mesh, DNS: t.plan.DNS,
 		})
 	}

@@ -103,6 +103,8 @@ type Endpoint struct {
 	Address netip.Addr
 	Serving bool
 	Ports   []swarm.PortConfig // as the template has them allocated
+	// Publishing is how they are published, as far as this task knows.
+	Publishing state.Publishing
 	// Attachments are its places on overlays, Mesh its address in the mesh.
 	Attachments []state.Attachment
 	Mesh        netip.Addr

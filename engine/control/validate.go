@@ -26,7 +26,7 @@ func validate(spec *swarm.ServiceSpec) *Failed {
 	return first(
 		func() *Failed { return validateName(spec.Name) },
 		func() *Failed { return limits(spec) },
-		func() *Failed { return validatePatience(spec.Labels) },
+		func() *Failed { return validateLabels(spec.Labels) },
 		func() *Failed { return validateResources(task.Resources) },
 		func() *Failed { return validateRestart(task.RestartPolicy) },
 		func() *Failed { return validateConstraints(task.Placement) },
@@ -51,10 +51,14 @@ func validateName(name string) *Failed {
 	return nil
 }
 
-// validatePatience checks a label that means something here.
-func validatePatience(labels map[string]string) *Failed {
-	if _, err := state.PatienceOf(labels); err != nil {
-		return invalid("%v", err)
+// validateLabels checks those labels that mean something here.
+func validateLabels(labels map[string]string) *Failed {
+	_, patience := state.PatienceOf(labels)
+	_, publishing := state.PublishingOf(labels)
+	for _, err := range []error{patience, publishing} {
+		if err != nil {
+			return invalid("%v", err)
+		}
 	}
 	return nil
 }

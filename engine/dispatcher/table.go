@@ -256,6 +256,7 @@ func serviceOf(s *state.Service) *wire.Service {
 		return nil
 	}
 	o := &wire.Service{ID: s.ID, Name: s.Spec.Name, VIPs: s.VIPs}
+	o.Publishing, _ = state.PublishingOf(s.Spec.Labels) // they were checked when they came
 	for _, port := range s.Ports {
 		if port.PublishMode == swarm.PortConfigPublishModeIngress && port.PublishedPort != 0 {
 			o.Ports = append(o.Ports, port)
@@ -291,7 +292,7 @@ func (p *Dispatcher) setService(d *state.Draft, id state.ServiceID) {
 }
 
 func sameService(a, b *wire.Service) bool {
-	return a.Name == b.Name && slices.Equal(a.VIPs, b.VIPs) && slices.Equal(a.Ports, b.Ports) &&
+	return a.Name == b.Name && a.Publishing == b.Publishing && slices.Equal(a.VIPs, b.VIPs) && slices.Equal(a.Ports, b.Ports) &&
 		slices.EqualFunc(a.Aliases, b.Aliases, func(x, y wire.Aliases) bool { return x.Network == y.Network && slices.Equal(x.Names, y.Names) })
 }
 

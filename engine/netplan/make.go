@@ -34,6 +34,8 @@ type Task struct {
 	Address netip.Addr
 	Serving bool // its published ports may lead to it
 	Ports   []swarm.PortConfig
+	// Publishing is how they are published, where nothing was told of the service.
+	Publishing state.Publishing
 
 	Attachments []state.Attachment
 	Mesh        netip.Addr   // its address in the mesh
@@ -52,7 +54,7 @@ func Make(in Input) Plan {
 	v := newView(in)
 	plan := Plan{Generation: in.Generation, Gateway: in.Gateway, Kept: in.Kept, Mesh: v.mesh(), Networks: v.networks()}
 	published := make(map[socket]int)
-	publish := func(p swarm.PortConfig, backends ...netip.Addr) {
+	publish := func(p swarm.PortConfig, how state.Publishing, backends ...netip.Addr) {
 		if !number(p.PublishedPort) || !number(p.TargetPort) {
 			return
 		}
@@ -61,13 +63,14 @@ func Make(in Input) Plan {
 		if !ok {
 			i = len(plan.Published)
 			published[at] = i
-			plan.Published = append(plan.Published, Published{Protocol: at.protocol, Port: at.port})
+			plan.Published = append(plan.Published, Published{Protocol: at.protocol, HostIP: how.Address, Port: at.port, Sticky: how.Sticky})
 		}
 		for _, to := range backends {
 			plan.Published[i].Backends = append(plan.Published[i].Backends, Backend{to, uint16(p.TargetPort)})
 		}
 	}
-	for _, t := range in.Endpoints {
+	v.elsewhere(func(p swarm.PortConfig, how state.Publishing, backends []netip.Addr) { publish(p, how, backends...) })
+	for _, t := range slices.SortedFunc(slices.Values(in.Endpoints), compareTasks) {
 		e := v.endpoint(t)
 		plan.Endpoints = append(plan.Endpoints, e)
 		if in.Kept && !t.Serving {
@@ -80,13 +83,12 @@ func Make(in Input) Plan {
 		leaving := v.Tables.endpoints[t.Task].Phase == wire.EndpointLeaving
 		for _, p := range t.Ports {
 			if t.Serving && (!leaving || p.PublishMode == swarm.PortConfigPublishModeHost) {
-				publish(p, to)
+				publish(p, t.Publishing, to)
 			} else {
-				publish(p)
+				publish(p, t.Publishing)
 			}
 		}
 	}
-	v.elsewhere(func(p swarm.PortConfig, backends []netip.Addr) { publish(p, backends...) })
 	slices.SortFunc(plan.Endpoints, compareEndpoints)
 	slices.Sort(plan.Idle)
 	slices.SortFunc(plan.Published, comparePublished)
@@ -107,6 +109,8 @@ type socket struct {
 }
 
 func number(port uint32) bool { return port > 0 && port <= 65535 }
+
+func compareTasks(a, b Task) int { return strings.Compare(string(a.Task), string(b.Task)) }
 
 func compareEndpoints(a, b Endpoint) int { return strings.Compare(string(a.Task), string(b.Task)) }
 

@@ -19,7 +19,7 @@ import (
 
 // TestScripts runs the stories in testdata. A plan is made from lines
 //
-//	TASK ADDRESS [serving] [PUBLISHED:TARGET[/PROTOCOL] …]
+//	TASK ADDRESS [serving] [sticky] [on=ADDRESS] [PUBLISHED:TARGET[/PROTOCOL] …]
 //
 // "plan" shows it, "change" shows what leads to it from the plan before.
 func TestScripts(t *testing.T) {
@@ -49,6 +49,14 @@ func input(t *testing.T, text string) netplan.Input {
 				task.Serving = true
 				continue
 			}
+			if word == "sticky" {
+				task.Publishing.Sticky = true
+				continue
+			}
+			if address, ok := strings.CutPrefix(word, "on="); ok {
+				task.Publishing.Address = netip.MustParseAddr(address)
+				continue
+			}
 			ports, protocol, _ := strings.Cut(word, "/")
 			p := swarm.PortConfig{Protocol: network.IPProtocol(protocol)}
 			if _, err := fmt.Sscanf(ports, "%d:%d", &p.PublishedPort, &p.TargetPort); err != nil {
@@ -68,7 +76,15 @@ func show[T any](what string, list []T) string {
 		case netplan.Endpoint:
 			fmt.Fprintf(&b, "%s%s %s\n", what, x.Task, x.Address)
 		case netplan.Published:
-			fmt.Fprintf(&b, "%s%d/%s ->", what, x.Port, x.Protocol)
+			b.WriteString(what)
+			if x.HostIP.IsValid() {
+				fmt.Fprintf(&b, "%s:", x.HostIP)
+			}
+			fmt.Fprintf(&b, "%d/%s", x.Port, x.Protocol)
+			if x.Sticky {
+				b.WriteString(" sticky")
+			}
+			b.WriteString(" ->")
 			for _, to := range x.Backends {
 				fmt.Fprintf(&b, " %s:%d", to.Address, to.Port)
 			}

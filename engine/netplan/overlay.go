@@ -217,7 +217,7 @@ func (v *view) endpoint(t Task) Endpoint {
 
 // elsewhere calls publish for every port of a service that all nodes publish, with
 // the tasks of other nodes that it leads to.
-func (v *view) elsewhere(publish func(port swarm.PortConfig, backends []netip.Addr)) {
+func (v *view) elsewhere(publish func(port swarm.PortConfig, how state.Publishing, backends []netip.Addr)) {
 	if !v.joining {
 		return
 	}
@@ -229,7 +229,7 @@ func (v *view) elsewhere(publish func(port swarm.PortConfig, backends []netip.Ad
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.Tables.services)) {
 		for _, port := range v.Tables.services[id].Ports {
-			publish(port, remote[id])
+			publish(port, v.Tables.services[id].Publishing, remote[id])
 		}
 	}
 }

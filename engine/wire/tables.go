@@ -68,7 +68,10 @@ type Service struct {
 	VIPs    []state.VIP        `json:",omitempty"`
 	Ports   []swarm.PortConfig `json:",omitempty"` // those that every node publishes
 	Aliases []Aliases          `json:",omitempty"`
-	Gone    bool               `json:",omitempty"`
+	// Publishing is how its ports are published.
+	Publishing state.Publishing `json:",omitzero"`
+
+	Gone bool `json:",omitempty"`
 }
 
 // Aliases are the other names of a service on one network.
