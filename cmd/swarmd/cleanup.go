@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -29,9 +31,11 @@ func cleanup(ctx context.Context, o options) error {
 		return err
 	}
 	defer lock.Unlock() //nolint:errcheck // the kernel unlocks it at the latest
-	net, err := network.Start(network.Config{
-		Bridge: bridgeName, Table: tableName, NetnsDir: filepath.Join(o.runDir, "netns"), Logger: log, Post: func(engine.Event) {},
-	})
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find the daemon's own file: %w", err)
+	}
+	net, err := network.Start(o.network(program, log, func(engine.Event) {}))
 	if err != nil {
 		return err
 	}

@@ -134,10 +134,7 @@ func (d *daemon) startParts(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot find the daemon's own file: %w", err)
 	}
-	d.network, err = network.Start(network.Config{
-		Bridge: bridgeName, Table: tableName, NetnsDir: filepath.Join(d.options.runDir, "netns"),
-		Logger: d.log.With("part", "network"), Post: d.driver.Post,
-	})
+	d.network, err = network.Start(d.options.network(program, d.log.With("part", "network"), d.driver.Post))
 	if err != nil {
 		return err
 	}

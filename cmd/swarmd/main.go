@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/swarmd/swarmd/real/network/nameserver"
 	"github.com/swarmd/swarmd/real/runtime"
 	"github.com/swarmd/swarmd/real/runtime/logwriter"
 )
@@ -29,6 +30,7 @@ const shimProgram = "swarmd-shim"
 const (
 	logWriterArgument = "log-writer" // writes what one container says to its log
 	initArgument      = "init"       // is the first process of a container
+	namesArgument     = "names"      // answers what containers look up
 )
 
 func main() {
@@ -38,6 +40,8 @@ func main() {
 			os.Exit(logwriter.Run(os.Args[2:]))
 		case initArgument:
 			os.Exit(runtime.RunInit(os.Args[2:], os.Stderr))
+		case namesArgument:
+			os.Exit(nameserver.Run(os.Args[2:]))
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -5,16 +5,29 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/moby/moby/api/types/common"
 	"github.com/spf13/cobra"
+
+	"github.com/swarmd/swarmd/engine"
+	"github.com/swarmd/swarmd/real/network"
 )
 
 // checkWait is how long a daemon may take to compare its network with the plan.
 const checkWait = time.Minute
+
+// network is the configuration of the host's network. The program is the daemon's file.
+func (o *options) network(program string, log *slog.Logger, post func(engine.Event)) network.Config {
+	return network.Config{
+		Bridge: bridgeName, Table: tableName, NetnsDir: filepath.Join(o.runDir, "netns"), Logger: log, Post: post,
+		NameServer: []string{program, namesArgument}, NameSocket: filepath.Join(o.runDir, "names.sock"),
+	}
+}
 
 // newNetwork returns the commands about the network of a host.
 func newNetwork() *cobra.Command {

@@ -149,6 +149,52 @@ func TestNetworkHeals(t *testing.T) {
 	}
 	c.asPlanned()
 	c.breakByHand(b)
+	c.namesWithoutDaemon(b)
+}
+
+// namesWithoutDaemon asks for names in a container of a host whose daemon is dead, and
+// all the while it begins again.
+func (c *cluster) namesWithoutDaemon(h *lab.Host) {
+	t := c.t
+	spaces, err := filepath.Glob(filepath.Join(h.Dir, "run", "netns", "[0-9a-z]*"))
+	if err != nil || len(spaces) != 1 {
+		t.Fatalf("the network namespaces of %s are %v, %v", h.Name, spaces, err)
+	}
+	asked, failed := 0, 0
+	ask := func() {
+		asked++
+		out, err := c.on(h, "nsenter", "--net="+spaces[0], "busybox", "nslookup", "-type=a", "web", "127.0.0.11")
+		if err != nil || !strings.Contains(out, "Address: 10.0.1.") {
+			failed++
+			t.Logf("question %d: %v: %s", asked, err, out)
+		}
+	}
+	ask()
+	t.Log("the daemon is killed")
+	c.kill(h)
+	for range 20 {
+		ask()
+	}
+	began := make(chan error, 1)
+	go func() { began <- h.Start(context.WithoutCancel(t.Context())) }()
+	for done := false; !done; {
+		select {
+		case err := <-began:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		default:
+			ask()
+		}
+	}
+	c.nodes(c.hosts[0], h.Name+" Ready")
+	c.asPlanned()
+	ask()
+	if failed > 0 {
+		t.Errorf("%d of %d questions had no answer", failed, asked)
+	}
+	t.Logf("%d questions were answered", asked)
 }
 
 // lookUps are the names of the network as a task on a host is told them.

@@ -39,7 +39,8 @@
 //   - where the plan has networks, a namespace with a bridge and a VXLAN for each,
 //     on which who is where is told and not learnt, and for each task on them eth0
 //     and so on (the way out is its last interface), a table that leads services'
-//     own addresses to their tasks, and a name server.
+//     own addresses to their tasks, and a name server, which with Config.NameServer
+//     is a process that outlives this one.
 //
 //   - sockets on published ports, so that no process of the host takes one
 //     unawares; those for TCP on [::1] relay to 127.0.0.1.
@@ -51,7 +52,8 @@
 // [Network.Close] leaves the kernel as it is. [Network.Remove] and [Remove]
 // leave nothing. Before the first plan nothing is changed, but for the name servers
 // of tasks, which are opened as the last plan had them; a plan without a gateway is
-// one without a network.
+// one without a network. The last plan is written down in Config.NetnsDir: one that is
+// Kept stands on it ([netplan.Reduce]).
 //
 // # Not guaranteed
 //
@@ -67,7 +69,8 @@
 //   - A packet under way while a map shrinks may count the first backend twice.
 //   - A node with several addresses that connects by one that the plan does not
 //     name to a port of another node, whose task it runs itself, gets no answer.
-//   - Names are answered as long as the process runs, and again from its start.
+//   - Without Config.NameServer names are answered as long as the process runs, and
+//     again from its start.
 //
 // Threads that have entered another namespace end with the work they did there;
 // no goroutine is ever run on them afterwards.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
-	"github.com/swarmd/swarmd/real/network/nameserver"
 )
 
 // A kernel is the host's namespace as far as it is ours, with what is known to
@@ -46,10 +45,10 @@ type kernel struct {
 	leftovers      []func() error // ways to tasks that have gone, once no port leads there
 }
 
-func newKernel(c Config, h *host) *kernel {
+func newKernel(c Config, h *host, lost func()) *kernel {
 	return &kernel{
 		config: c, host: h, table: newTable(c, h),
-		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), services: make(map[state.TaskID]services), names: newDirectory(c, h), held: newReservations(h, c.Logger),
+		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), services: make(map[state.TaskID]services), names: newDirectory(c, h, lost), held: newReservations(h, c.Logger),
 	}
 }
 
@@ -283,7 +282,7 @@ func (k *kernel) remove() error {
 	k.held.converge(nil)
 	k.bridge = 0
 	k.seen, k.seenOver = nil, nil
-	_, ended := k.names.server.Update(nameserver.Update{All: true})
+	ended := k.names.server.End()
 	s, err := k.strays(nil)
 	errs := []error{ended, err, k.table.remove(), k.removeStrays(s), k.removeOverlays(wanted{}), k.removeMesh(wanted{}), k.removeBridge()}
 	errs = append(errs, k.config.keep(netplan.Plan{}))

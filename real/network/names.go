@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"reflect"
 
 	"github.com/swarmd/swarmd/engine/netplan"
@@ -15,6 +16,7 @@ import (
 // A namer answers tasks that ask for names.
 type namer interface {
 	Update(nameserver.Update) (nameserver.Answer, error)
+	End() error
 	Close() error
 }
 
@@ -27,9 +29,16 @@ type directory struct {
 	ports  map[state.TaskID]uint16
 }
 
-func newDirectory(c Config, h *host) *directory {
+func newDirectory(c Config, h *host, lost func()) *directory {
 	n := &directory{
 		all: true, zones: make(map[string]overlay), tasks: make(map[state.TaskID]nameserver.Task), ports: make(map[state.TaskID]uint16),
+	}
+	if len(c.NameServer) > 0 {
+		n.server = nameserver.NewRemote(nameserver.RemoteConfig{
+			Command: c.NameServer, Socket: c.NameSocket, Resolvers: c.Resolvers, Lost: lost, Logger: c.Logger,
+			Start: func(p *exec.Cmd) error { return inside(h.ns, p.Start) },
+		})
+		return n
 	}
 	n.server = nameserver.New(nameserver.Config{
 		Logger: c.Logger, Resolvers: c.Resolvers,
@@ -89,6 +98,11 @@ func (k *kernel) ensureNames(w wanted, failed map[state.TaskID]string) {
 		return
 	}
 	answer, err := n.server.Update(u)
+	if err != nil && !u.All { // another may serve now, which knows nothing
+		n.forget()
+		k.ensureNames(w, failed)
+		return
+	}
 	if err != nil {
 		n.forget()
 		k.config.Logger.Error("the name server of the tasks could not be told what is new", "err", err)

@@ -16,6 +16,12 @@ import (
 // lookUp asks the task's name server and returns the answer as a line.
 func (l *lab) lookUp(ns netns.NsHandle, network, name, kind string) string {
 	l.t.Helper()
+	return l.lookUpFor(patience, ns, network, name, kind)
+}
+
+// lookUpFor asks once, and waits for the answer for so long.
+func (l *lab) lookUpFor(wait time.Duration, ns netns.NsHandle, network, name, kind string) string {
+	l.t.Helper()
 	q := new(dns.Msg)
 	q.SetQuestion(dns.Fqdn(name), dns.StringToType[kind])
 	conn, err := l.dial(ns, network, "127.0.0.11:53")
@@ -23,7 +29,7 @@ func (l *lab) lookUp(ns netns.NsHandle, network, name, kind string) string {
 		return err.Error()
 	}
 	defer conn.Close()
-	client := dns.Client{Net: network, Timeout: patience}
+	client := dns.Client{Net: network, Timeout: wait}
 	m, _, err := client.ExchangeWithConn(q, &dns.Conn{Conn: conn})
 	if err != nil {
 		return err.Error()

@@ -34,6 +34,13 @@ type Config struct {
 	// Resolvers is the file that names the name servers which containers' questions
 	// are passed on to; "" is /etc/resolv.conf.
 	Resolvers string
+	// NameServer is a program that calls [nameserver.Run], and the arguments before
+	// its own: a process of it, which outlives this one, answers tasks. Empty: this
+	// process does.
+	NameServer []string
+	// NameSocket is the path of the socket on which that process is found. It must be
+	// unique on the machine, and is not in NetnsDir.
+	NameSocket string
 	// MTU of the containers' interfaces; 0 is 1500.
 	MTU int
 	// SweepPeriod is how often the kernel is compared with the plan; 0 is 30 s.
@@ -58,6 +65,7 @@ type Network struct {
 	work   sync.WaitGroup
 	cancel context.CancelFunc
 	wake   chan struct{}
+	lost   chan struct{} // the name server has been
 
 	queue sync.Mutex
 	next  *netplan.Plan // not yet begun
@@ -89,9 +97,15 @@ func Start(config Config) (*Network, error) {
 		config: config,
 		log:    config.Logger,
 		wake:   make(chan struct{}, 1),
+		lost:   make(chan struct{}, 1),
 		host:   h,
-		kernel: newKernel(config, h),
 	}
+	n.kernel = newKernel(config, h, func() {
+		select {
+		case n.lost <- struct{}{}:
+		default:
+		}
+	})
 	if n.plan, err = config.load(); err == nil {
 		err = n.kernel.revive(n.plan)
 	}
@@ -189,7 +203,7 @@ func Remove(config Config) error {
 	if err != nil {
 		return err
 	}
-	k := newKernel(config, h)
+	k := newKernel(config, h, func() {})
 	err = k.remove()
 	k.close()
 	return errors.Join(err, h.close())
@@ -211,6 +225,8 @@ func (n *Network) run(ctx context.Context) {
 				n.config.Post(n.apply(*p))
 				n.write()
 			}
+		case <-n.lost:
+			n.rename()
 		case <-sweep.C:
 			n.sweep()
 		}
@@ -272,6 +288,24 @@ func (n *Network) sweep() {
 	}
 }
 
+// rename has tasks served again whose name server has ended.
+func (n *Network) rename() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.log.Warn("the name server of the tasks has ended; another takes its place")
+	if n.last == nil {
+		if err := n.kernel.revive(n.plan); err != nil {
+			n.log.Warn("the name servers of tasks wait for the first plan", "err", err)
+		}
+		return
+	}
+	n.kernel.names.forget()
+	failed, err := n.kernel.converge(*n.last)
+	if err != nil || len(failed) > 0 {
+		n.log.Error("the name servers of tasks could not be replaced", "err", err, "failed", failed)
+	}
+}
+
 // repair makes the kernel as the last plan has it, whatever it is now.
 func (n *Network) repair() error {
 	n.kernel.forget()
@@ -300,6 +334,7 @@ func complete(c Config) (Config, error) {
 		{!filepath.IsAbs(c.NetnsDir), fmt.Sprintf("the directory of network namespaces, %q, must be an absolute path", c.NetnsDir)},
 		{c.MTU < 576 || c.MTU > 65535, fmt.Sprintf("an MTU of %d is not between 576 and 65535", c.MTU)},
 		{c.SweepPeriod < 0, "the sweep period must not be negative"},
+		{len(c.NameServer) > 0 && !filepath.IsAbs(c.NameSocket), fmt.Sprintf("the socket of the name server, %q, must be an absolute path", c.NameSocket)},
 		{c.Post == nil, "the network must be told whom to post to"},
 	}
 	for _, rule := range rules {

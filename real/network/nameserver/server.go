@@ -7,6 +7,9 @@
 // letters; all others are passed on to the task's name servers, or else the
 // node's, from the host's network.
 //
+// A [Remote] is a Server in a process of its own ([Run]), which goes on when the
+// daemon has gone, and is found by the next.
+//
 // # Not guaranteed
 //
 //   - Answers are not signed, and those of others are passed on as they are.
@@ -171,9 +174,15 @@ func (s *Server) end(id string) {
 	}
 }
 
+// End ends all service; there may be another update.
+func (s *Server) End() error {
+	_, err := s.Update(Update{All: true})
+	return err
+}
+
 // Close ends all service.
 func (s *Server) Close() error {
-	_, err := s.Update(Update{All: true})
+	err := s.End()
 	s.stop()
 	s.work.Wait()
 	return err
