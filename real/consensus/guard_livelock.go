@@ -14,17 +14,18 @@ const installsMax = 2
 // hashicorp/raft#697: a follower whose log differs from the leader's takes the
 // leader's snapshot, keeps its log, and answers by that log when asked for the
 // snapshot's last entry; so it refuses every append, and is sent the next
-// snapshot, for ever. When that has happened twice, and the log does differ from
-// the snapshot, raft is stopped, the log (nothing else) is dropped, and raft
-// starts again from the snapshot.
+// snapshot, for ever. When the log does differ from a snapshot that came, raft is
+// stopped, the log (nothing else) is dropped, and raft starts again from the
+// snapshot. It is started again, too, when two have come and no entry.
 type livelock struct {
 	installs atomic.Int32
+	diverges func() bool
 	noticed  func() // must not block
 }
 
 // installed counts a snapshot that a leader has sent.
 func (w *livelock) installed() {
-	if w.installs.Add(1) >= installsMax {
+	if w.installs.Add(1) >= installsMax || w.diverges() {
 		w.noticed()
 	}
 }

@@ -23,13 +23,17 @@ var errStalled = errors.New("the disk has not taken entries in time, this manage
 // no write for as long as the disk hangs. Here an append that takes too long
 // fails, and the leader steps down. The write itself cannot be called back: when
 // it ends, what it wrote is taken out of the log again before anything else is
-// written, since the library goes on as if it had not been.
+// written, since the library goes on as if it had not been; and before a vote is
+// given, so that votes are given by the log that is on the disk.
 type deadlined struct {
 	*entries
 	deadline time.Duration
 	jobs     chan *appendJob
+	closing  <-chan struct{}
 	stalls   atomic.Int32
 	stopped  sync.WaitGroup
+
+	late *appendJob // the last that missed the deadline, for the library's main loop
 }
 
 // An appendJob is an append that is under way; its outcome belongs to whoever of
@@ -39,10 +43,11 @@ type appendJob struct {
 	records [][]byte
 	settled atomic.Bool
 	done    chan error
+	over    chan struct{} // closed when nothing of it is under way any more
 }
 
-func newDeadlined(e *entries, deadline time.Duration) *deadlined {
-	d := &deadlined{entries: e, deadline: deadline, jobs: make(chan *appendJob)}
+func newDeadlined(e *entries, deadline time.Duration, closing <-chan struct{}) *deadlined {
+	d := &deadlined{entries: e, deadline: deadline, closing: closing, jobs: make(chan *appendJob)}
 	d.stopped.Go(d.write)
 	return d
 }
@@ -63,7 +68,7 @@ func (d *deadlined) StoreLogs(logs []*raft.Log) error {
 		d.fatal(err)
 		return err
 	}
-	job := &appendJob{first: first, records: records, done: make(chan error, 1)}
+	job := &appendJob{first: first, records: records, done: make(chan error, 1), over: make(chan struct{})}
 	timer := time.NewTimer(d.deadline)
 	defer timer.Stop()
 	select {
@@ -77,10 +82,31 @@ func (d *deadlined) StoreLogs(logs []*raft.Log) error {
 		return err
 	case <-timer.C:
 		if job.settled.CompareAndSwap(false, true) {
+			d.late = job
 			return d.stall()
 		}
 		d.stalls.Store(0)
 		return <-job.done
+	}
+}
+
+// settle waits until an append that missed its deadline is undone, and counts as one
+// more that missed it if that takes too long. Like StoreLogs, it is for the library's
+// main loop.
+func (d *deadlined) settle() error {
+	if d.late == nil {
+		return nil
+	}
+	timer := time.NewTimer(d.deadline)
+	defer timer.Stop()
+	select {
+	case <-d.late.over:
+		d.late = nil
+		return nil
+	case <-timer.C:
+		return d.stall()
+	case <-d.closing:
+		return errResigned
 	}
 }
 
@@ -99,16 +125,21 @@ func (d *deadlined) stall() error {
 
 func (d *deadlined) write() {
 	for job := range d.jobs {
-		err := d.append(job.first, job.records)
-		if job.settled.CompareAndSwap(false, true) {
-			job.done <- err
-			continue
-		}
-		if err != nil {
-			continue
-		}
-		if err := d.records.DropAfter(job.first - 1); err != nil {
-			d.fatal(err)
-		}
+		d.carryOut(job)
+		close(job.over)
+	}
+}
+
+func (d *deadlined) carryOut(job *appendJob) {
+	err := d.append(job.first, job.records)
+	if job.settled.CompareAndSwap(false, true) {
+		job.done <- err
+		return
+	}
+	if err != nil {
+		return
+	}
+	if err := d.records.DropAfter(job.first - 1); err != nil {
+		d.fatal(err)
 	}
 }

@@ -26,6 +26,7 @@ var errVoteOutOfOrder = errors.New("a vote's candidate was to be stored without 
 type voteStable struct {
 	stable
 	waiting *uint64
+	before  func() error // what a vote waits for; nil is nothing
 }
 
 // SetUint64 implements raft.StableStore.
@@ -47,5 +48,10 @@ func (v *voteStable) Set(key, value []byte) error {
 	}
 	term := binary.LittleEndian.AppendUint64(nil, *v.waiting)
 	v.waiting = nil
+	if v.before != nil {
+		if err := v.before(); err != nil {
+			return err
+		}
+	}
 	return v.set(map[string][]byte{keyVoteTerm: term, keyVoteCandidate: value})
 }

@@ -152,7 +152,11 @@ func (in *incarnation) elect() {
 		in.post(in.raft.CurrentTerm())
 		return
 	}
-	if await(barrier, in.stopped) != nil {
+	refused := in.log.insist(await(barrier, in.stopped), func() error {
+		barrier = in.raft.Barrier(0)
+		return await(barrier, in.stopped)
+	})
+	if refused != nil {
 		return // leadership is lost; that is told next
 	}
 	var entry raft.Log

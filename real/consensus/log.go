@@ -112,17 +112,21 @@ func newLog(cfg Config) (*Log, error) {
 	l.entries = &entries{records: cfg.Records, snapshots: l.snaps, fatal: l.fail, park: l.park}
 	l.logs = l.entries
 	if !cfg.Unguarded.Stall {
-		l.deadline = newDeadlined(l.entries, cfg.Timing.Write)
+		l.deadline = newDeadlined(l.entries, cfg.Timing.Write, l.closing)
 		l.logs = l.deadline
 	}
-	l.livelock = &livelock{noticed: func() { l.restart("snapshots are installed, but no entries are appended") }}
+	l.livelock = &livelock{diverges: l.diverges, noticed: func() { l.restart("snapshots are installed, but no entries are appended") }}
 	if !cfg.Unguarded.Livelock {
 		l.logs = watched{l.logs, l.livelock}
 	}
 	values := stable{values: cfg.Values, fatal: l.fail, park: l.park}
 	l.stable = values
 	if !cfg.Unguarded.Vote {
-		l.stable = &voteStable{stable: values}
+		votes := &voteStable{stable: values}
+		if l.deadline != nil {
+			votes.before = l.deadline.settle
+		}
+		l.stable = votes
 	}
 	l.machine = &machine{post: cfg.Post, freeze: cfg.Freeze, fatal: l.fail, snapshots: l.snaps, running: l.opened.Load}
 	if !cfg.Unguarded.Livelock {
@@ -189,6 +193,13 @@ func (l *Log) stopWriter() {
 	if l.deadline != nil {
 		l.deadline.stop()
 	}
+}
+
+// diverges says whether the log cannot be what led to the newest snapshot; one that
+// cannot be read has its own way to be told.
+func (l *Log) diverges() bool {
+	diverges, err := l.entries.diverges()
+	return err == nil && diverges
 }
 
 // fail ends it all: a write failed, or what was read cannot be.
