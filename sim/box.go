@@ -239,6 +239,7 @@ func (b *box) over() {
 		h.Kill()
 	}
 	h.disk.cutAt, h.disk.killAt = 0, 0
+	h.w.died(h)
 }
 
 // supervise has a daemon that has ended itself started again, as the system does

@@ -79,6 +79,12 @@ func newBoxes(w *World, c Config) *boxes {
 		SegmentBytes:     Pick(r.draws, []int64{1 << 10, 64 << 10, 16 << 20}),
 		Unguarded:        c.Unguarded, Verbose: c.Verbose,
 	}
+	if c.TrailingEntries > 0 {
+		r.tuning.TrailingEntries = uint64(c.TrailingEntries)
+	}
+	if c.SnapshotInterval > 0 {
+		r.tuning.SnapshotInterval = c.SnapshotInterval
+	}
 	for _, h := range w.Hosts {
 		h.disk, h.shadow = newDisk(h), &shadow{}
 		if h.Manager {

@@ -3,6 +3,8 @@ package sim
 import (
 	"iter"
 	"time"
+
+	"github.com/swarmd/swarmd/sim/gate"
 )
 
 // A ContainerObserver is an [Observer] that is told of the processes of
@@ -11,6 +13,12 @@ type ContainerObserver interface {
 	// Ran comes when a container's process has begun, Ended when it is over.
 	Ran(c *Container)
 	Ended(c *Container)
+}
+
+// A DaemonObserver is an [Observer] that is told of daemons that end though nobody
+// has killed them: by themselves, or at a write to their disk.
+type DaemonObserver interface {
+	Died(h *Host)
 }
 
 // A LogObserver is an [Observer] that is told of the elections of the replicated
@@ -141,6 +149,18 @@ func (h *Host) SetDiskFault(f DiskFault) bool {
 	return true
 }
 
+// HandOver asks a manager's log, if it leads, to have another manager lead in its
+// place. It reports whether this world's logs can be asked.
+func (h *Host) HandOver(to *Host) bool {
+	if h.w.raft == nil {
+		return false
+	}
+	if h.box != nil {
+		h.box.put(gate.ToHandOver, []byte(to.ID))
+	}
+	return true
+}
+
 // DiskWell reports whether the manager's log is written as fast as is usual, and
 // since when; a worker has none.
 func (h *Host) DiskWell() (since time.Duration, ok bool) {
@@ -179,6 +199,13 @@ func (p *Path) sound() bool {
 // Heal makes the path from one host to another what it was at the start.
 func (w *World) Heal(from, to *Host) {
 	w.SetPath(from, to, func(p *Path) { *p = defaultPath() })
+}
+
+// died tells the observers.
+func (w *World) died(h *Host) {
+	for _, o := range w.daemonObservers {
+		o.Died(h)
+	}
 }
 
 // ran and ended tell the observers.

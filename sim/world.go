@@ -38,6 +38,11 @@ type Config struct {
 	// SnapshotEntries is after how many entries a manager takes a snapshot; 0
 	// draws it for the run, and may draw as few as 4.
 	SnapshotEntries int
+	// TrailingEntries is how many entries before a snapshot are kept, and
+	// SnapshotInterval how often, up to twice as long, a manager looks whether one is
+	// due, where the log is real; 0 draws it.
+	TrailingEntries  int
+	SnapshotInterval time.Duration
 
 	// Program, if set, is what managers run, each in a sandbox: the log is then real,
 	// and not modelled.
@@ -83,6 +88,7 @@ type World struct {
 	cluster            state.ClusterID
 	observers          []Observer
 	containerObservers []ContainerObserver
+	daemonObservers    []DaemonObserver
 	logObservers       []LogObserver
 
 	steps      uint64
@@ -223,11 +229,15 @@ func (w *World) found(c Config, mint *entropy.Source) {
 	w.log.begin(first)
 }
 
-// Observe adds an observer. It may be a [ContainerObserver] and a [LogObserver] too.
+// Observe adds an observer. It may be a [ContainerObserver], a [DaemonObserver] and a
+// [LogObserver] too.
 func (w *World) Observe(o Observer) {
 	w.observers = append(w.observers, o)
 	if x, ok := o.(ContainerObserver); ok {
 		w.containerObservers = append(w.containerObservers, x)
+	}
+	if x, ok := o.(DaemonObserver); ok {
+		w.daemonObservers = append(w.daemonObservers, x)
 	}
 	if x, ok := o.(LogObserver); ok {
 		w.logObservers = append(w.logObservers, x)

@@ -27,10 +27,12 @@ func realCannot(n script.Need) string {
 		machine    = "the hosts of a lab are of the kind and size of this machine"
 		image      = "how long the container runtime takes, and whether it fails, is its own affair"
 		suspend    = "the hosts of a lab have one clock: none can be left behind; pause is what there is"
+		snapshots  = "swarmd takes snapshots when it sees fit"
 		history    = "no history is kept of what clients are told"
 	)
 	why := map[string]string{
 		"clock": clock, "storm --clock": clock, "storm --drift": clock,
+		"transfer": "swarmd never hands its leadership over when asked", "swarm --trailing-entries": snapshots, "swarm --snapshot-interval": snapshots,
 		"disk": disk, "storm --disk-slow": disk, "storm --disk-stuck": disk,
 		"mishaps": containerd, "storm --mishaps": containerd, "lose-runtime": containerd, "storm --lose-runtime": containerd,
 		"clog": message, "unclog": message, "storm --clog": message, "link": message, "storm --flaky": message,
@@ -41,7 +43,7 @@ func realCannot(n script.Need) string {
 		"image --pull": image, "image --create": image, "image --start": image, "image --create-fail": image, "image --start-fail": image,
 		"image --flaps": "health checks are what --health-cmd says", "image --healthy": "health checks are what --health-cmd says",
 		"image --oom": "memory cannot be made to run out", "end --oom": "memory cannot be made to run out",
-		"swarm --snapshot-entries": "swarmd takes snapshots when it sees fit",
+		"swarm --snapshot-entries": snapshots,
 	}[n.What]
 	if why == "" && n.Time > realWaitMax {
 		return fmt.Sprintf("it takes %v, and time is real: at most %v at once", n.Time, realWaitMax)

@@ -18,6 +18,8 @@ const (
 	ToRaft   = 1 // a frame of raft's: length of the sender's ID, the ID, the frame
 	ToEvent  = 2 // an event, as AppendEvent writes it
 	ToSynced = 3 // the disk has done what it was asked: ticket 8 bytes, an Errno
+	// ToHandOver asks the log to have another manager lead: its ID.
+	ToHandOver = 4
 )
 
 // The first byte of a message from a guest.

@@ -64,6 +64,11 @@ func (i *inbox) take(r io.Reader) error {
 	case gate.ToSynced:
 		i.guest.disk.synced(binary.LittleEndian.Uint64(body), gate.Errno(body[8]))
 		return nil
+	case gate.ToHandOver:
+		if log := i.guest.membership.running(); log != nil {
+			log.HandOver(state.NodeID(body))
+		}
+		return nil
 	default:
 		return fmt.Errorf("a message of kind %d is not known", kind)
 	}

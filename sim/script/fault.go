@@ -146,51 +146,11 @@ func (p *parsing) disk(r *reader) (deed, error) {
 		return p.diskFault(t, word, r)
 	default:
 		r.at--
-		return nil, r.want("slow and a duration, stuck, full, broken, fails-sync, kill-at or cut-at and a number of writes, or ok")
+		return nil, r.want("slow and a duration, stuck, full, broken, fails-sync, kill-at or cut-at and a write, or ok")
 	}
 	return each(t, func(p *player, h string) error {
 		d := p.duration(slow)
 		return p.fault(SetDisk{h, d, word == "stuck"}, "disk", h, word, d.String())
-	}), nil
-}
-
-// writesMost is how many writes from now something may happen to a disk.
-const writesMost = 10_000
-
-// diskFault reads what is wrong with a disk that is real. A write is drawn from the
-// first to that of the number, so that seeds try them all.
-func (p *parsing) diskFault(t target, word string, r *reader) (deed, error) {
-	most := 0
-	if word == "kill-at" || word == "cut-at" {
-		n, err := r.number()
-		if err != nil {
-			return nil, err
-		}
-		if n < 1 || n > writesMost {
-			r.at--
-			return nil, r.want("a number of writes from 1 to %d", writesMost)
-		}
-		most = n
-	}
-	return each(t, func(p *player, h string) error {
-		var f sim.DiskFault
-		at := 0
-		if most > 0 {
-			at = 1 + p.draws.N(most)
-		}
-		switch word {
-		case "full":
-			f.Full = true
-		case "broken":
-			f.Broken = true
-		case "fails-sync":
-			f.Syncs = 1
-		case "kill-at":
-			f.KillAt = at
-		default:
-			f.CutAt = at
-		}
-		return p.fault(BreakDisk{h, f}, "disk", h, word, strconv.Itoa(at))
 	}), nil
 }
 

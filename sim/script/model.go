@@ -271,6 +271,9 @@ func (o *modelObserver) Stepped(_ *sim.Host, event engine.Event, _ engine.Step) 
 	}
 }
 
+// Died implements [sim.DaemonObserver].
+func (o *modelObserver) Died(*sim.Host) { (*Model)(o).changed() }
+
 // Ran implements [sim.ContainerObserver].
 func (o *modelObserver) Ran(c *sim.Container) {
 	o.starts[c.Service]++

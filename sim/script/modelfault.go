@@ -45,6 +45,10 @@ func (m *Model) Do(f Fault) error {
 		if !w.Host(f.Host).SetDiskFault(f.DiskFault) {
 			return errors.New("in this world the log is a model, and so is its disk: play it with --world raft")
 		}
+	case HandOver:
+		if !w.Host(f.Host).HandOver(w.Host(f.To)) {
+			return errors.New("in this world the log is a model, which hands nothing over: play it with --world raft")
+		}
 	case SetMishaps:
 		w.Host(f.Host).SetMishaps(func(now *sim.Mishaps) { *now = f.Mishaps })
 	case LoseRuntime:

@@ -43,6 +43,7 @@ func (p *parsing) swarmLine(r *reader) error {
 		numberFlag("managers", &managers), numberFlag("workers", &workers),
 		seedFlag("seed", &c.Seed),
 		durationFlag("heartbeat", &c.Heartbeat), numberFlag("snapshot-entries", &c.SnapshotEntries),
+		numberFlag("trailing-entries", &c.TrailingEntries), durationFlag("snapshot-interval", &c.SnapshotInterval),
 	})
 	if err != nil {
 		return err

@@ -210,6 +210,8 @@ type (
 		Host string
 		sim.DiskFault
 	}
+	// HandOver asks the log of a manager that leads to have another one lead.
+	HandOver struct{ Host, To string }
 	// SetMishaps says what may go wrong in the container runtime from now on.
 	SetMishaps struct {
 		Host    string
@@ -242,6 +244,7 @@ func (SetClock) isFault()     {}
 func (SetDrift) isFault()     {}
 func (SetDisk) isFault()      {}
 func (BreakDisk) isFault()    {}
+func (HandOver) isFault()     {}
 func (SetMishaps) isFault()   {}
 func (LoseRuntime) isFault()  {}
 func (EndContainer) isFault() {}
