@@ -67,7 +67,7 @@ func Liveness() []Oracle {
 	return []Oracle{
 		&leaderElected{},
 		&writesCommit{},
-		&followersCatchUp{installs: map[*sim.Host]int{}},
+		&followersCatchUp{installs: map[*sim.Host]int{}, own: map[*sim.Host]bool{}},
 		&desiredActual{},
 		&updatesEnd{},
 		&drainedEmpty{},

@@ -18,6 +18,7 @@ const (
 type followersCatchUp struct {
 	settling bool
 	installs map[*sim.Host]int
+	own      map[*sim.Host]bool // has just started, and has a snapshot of its own to begin with
 }
 
 // Sentence implements [Oracle].
@@ -46,7 +47,9 @@ func (o *followersCatchUp) behind(c *Checker) *sim.Host {
 
 // Restored implements [Restorer].
 func (o *followersCatchUp) Restored(c *Checker, h *sim.Host, _ *state.Store) {
-	if !o.settling {
+	own := o.own[h]
+	delete(o.own, h)
+	if !o.settling || own {
 		return
 	}
 	if o.installs[h]++; o.installs[h] > snapshotsMax {
@@ -57,8 +60,11 @@ func (o *followersCatchUp) Restored(c *Checker, h *sim.Host, _ *state.Store) {
 // Stepped implements [Stepper]: whoever takes an entry needs no snapshot.
 func (o *followersCatchUp) Stepped(_ *Checker, h *sim.Host, event engine.Event, _ engine.Step) {
 	switch event.(type) {
-	case engine.Committed, engine.Started:
+	case engine.Committed:
 		delete(o.installs, h)
+	case engine.Started:
+		delete(o.installs, h)
+		o.own[h] = h.Log().Base > 0
 	default:
 	}
 }
