@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/swarmd/swarmd/sim/sandbox"
@@ -84,6 +85,41 @@ func TestRaftWorld(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each fault of hashicorp/raft is found when the guard against it is off, by the
+// sentence that its story names, at the same moment of the same run each time; with
+// all guards the same run passes.
+func TestGuardStories(t *testing.T) {
+	guarded, unguarded := raftWorld(t), raftWorld(t, "any")
+	for _, s := range []struct{ guard, sentence string }{
+		{"heartbeat", "S2"}, {"vote", "S6"}, {"livelock", "L3"}, {"transfer", "L1"}, {"stall", "L14"},
+	} {
+		t.Run(s.guard, func(t *testing.T) {
+			story := story(t, "../../scenarios/raft/"+s.guard+".txt")
+			seed := max(1, story.Config.Seed)
+			unguarded.unguarded = []string{s.guard}
+			first := played(t, unguarded, story, seed)
+			if first.Verdict != violated || !strings.HasPrefix(first.Violations[0].Sentence, s.sentence+" ") {
+				t.Fatalf("without the guard: %s %v; %s is what finds it", first.Verdict, first.Violations, s.sentence)
+			}
+			if again := played(t, unguarded, story, seed); again.Trace != first.Trace {
+				t.Errorf("the run has the hash %s, and once more %s", first.Trace, again.Trace)
+			}
+			if r := played(t, guarded, story, seed); r.Verdict != passed {
+				t.Errorf("with all guards: line %d: %s: %v", r.Line, r.Command, r.Violations)
+			}
+		})
+	}
+}
+
+func played(t *testing.T, w world, s *script.Script, seed uint64) *report {
+	t.Helper()
+	r, err := w.play(s, seed, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // BenchmarkRaftWorld is a minute of a swarm at rest whose managers run production's
