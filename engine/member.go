@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/control"
@@ -87,6 +88,25 @@ func (n *Node) reach(managers []wire.Manager, out *Step) {
 		n.managers = managers
 		out.do(Reach{managers})
 	}
+}
+
+// find takes in where a manager is reached by now.
+func (n *Node) find(m wire.Manager, out *Step) {
+	if m.Addr == "" || n.identity.Manager {
+		return // a manager has the others' addresses in its store
+	}
+	managers := slices.DeleteFunc(slices.Clone(n.managers), func(old wire.Manager) bool { return old.ID == m.ID })
+	managers = append(managers, m)
+	slices.SortFunc(managers, func(a, b wire.Manager) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	n.reach(managers, out)
+}
+
+// addrOf is where a manager is reached, "" if this node does not know.
+func (n *Node) addrOf(id state.NodeID) string {
+	if node := n.store.Draft().Node(id); node != nil {
+		return node.ManagerAddr
+	}
+	return ""
 }
 
 // knows reports whether a node is one of the managers that are known.

@@ -38,6 +38,7 @@ import (
 //	join node2                        another leader commits a node
 //	certify VERSION LIFE [AGE]        the node has another certificate
 //	adjust DURATION                   the time of day is set
+//	receive node2 bye LEADER@ADDRESS
 //	receive node2 hello [certificate=N] | heartbeat | report task1=running …
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -190,6 +191,9 @@ func (s script) receive(t *testing.T, d *datadriven.TestData, words []string) {
 			}
 		}
 		s.Receive(from, hello)
+	case "bye":
+		leader, addr, _ := strings.Cut(words[len(words)-1], "@")
+		s.Receive(from, wire.Bye{Leader: state.NodeID(leader), Addr: addr})
 	case "heartbeat":
 		s.beat(from)
 	case "report":
@@ -239,6 +243,11 @@ func (s script) call(t *testing.T, d *datadriven.TestData, words []string) contr
 			init.AdvertiseAddr = "10.9.9.9:2377" // the machine has moved
 		}
 		return init
+	case "swarm join":
+		return control.SwarmJoin{
+			ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377", RemoteAddrs: []string{ref},
+			JoinToken: "SWMTKN-1-" + strings.Repeat("1", 50) + "-" + strings.Repeat("2", 25),
+		}
 	case "swarm update":
 		return s.swarmUpdate(t, d, rest)
 	case "swarm unlock":

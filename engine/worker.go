@@ -119,6 +119,9 @@ func (w *worker) parted(n *Node, now time.Time, m wire.Bye, out *Step) {
 		w.banished(n, now, out)
 		return
 	}
+	if w.sequence == 0 { // else the leader has said where managers are
+		n.find(wire.Manager{ID: m.Leader, Addr: m.Addr}, out)
+	}
 	switch {
 	case news:
 		n.known, n.guessed, w.term = m.Leader, true, max(w.term, m.Term)
@@ -284,13 +287,25 @@ func (n *Node) received(now time.Time, e Received, out *Step) {
 		case n.leader != nil:
 			n.leader.hear(e.From, m, now)
 		case n.follows(): // the worker asked the wrong manager
-			out.do(Send{e.From, wire.Bye{Session: m.Session, Leader: n.known}})
+			out.do(n.redirect(e.From, m.Session))
+		}
+	case wire.Heartbeat:
+		switch {
+		case n.leader != nil:
+			n.leader.hear(e.From, m, now)
+		case n.follows(): // the worker may have no link to the leader, which would have called it
+			out.do(n.redirect(e.From, m.Session))
 		}
 	default:
 		if n.leader != nil {
 			n.leader.hear(e.From, m, now)
 		}
 	}
+}
+
+// redirect tells a worker who leads, and where.
+func (n *Node) redirect(worker state.NodeID, session uint64) Send {
+	return Send{worker, wire.Bye{Session: session, Leader: n.known, Addr: n.addrOf(n.known)}}
 }
 
 // hear takes in what a node says to its leader.

@@ -213,6 +213,9 @@ func (n *Namer) Message(m wire.Message) string {
 		}
 		return "report " + strings.Join(words, " ")
 	case wire.Bye:
+		if m.Addr != "" {
+			return fmt.Sprintf("bye, %s leads at %s", n.Name("node", string(m.Leader)), m.Addr)
+		}
 		return "bye"
 	case wire.Assign:
 		for _, a := range m.Tasks {

@@ -70,6 +70,7 @@ func Append(b []byte, message Message) []byte {
 		b = append(b, kindBye)
 		b = binary.AppendUvarint(b, m.Session)
 		b = appendText(b, string(m.Leader))
+		b = appendText(b, m.Addr)
 		b = binary.AppendUvarint(b, m.Term)
 		b = append(b, flag(m.Removed))
 	default:
@@ -195,7 +196,7 @@ func (r *reader) message() Message {
 	case kindQuit:
 		return Quit{Session: r.uvarint()}
 	case kindBye:
-		return Bye{Session: r.uvarint(), Leader: state.NodeID(r.text()), Term: r.uvarint(), Removed: r.byte() == 1}
+		return Bye{Session: r.uvarint(), Leader: state.NodeID(r.text()), Addr: r.text(), Term: r.uvarint(), Removed: r.byte() == 1}
 	default:
 		if r.err == nil {
 			r.err = fmt.Errorf("messages of kind %d are not known", kind)

@@ -106,10 +106,13 @@ type Quit struct{ Session uint64 }
 // a worker that has none with this leader.
 //
 // Leader says to whom, "" where the sender does not know: a manager that does not
-// lead answers a Hello so, too. Term is the leader's, 0 where another speaks of it.
+// lead answers a Hello so, too. Addr is where that leader is reached, as far as the
+// sender knows: a worker may know an address that it has no more. Term is the
+// leader's, 0 where another speaks of it.
 type Bye struct {
 	Session uint64
 	Leader  state.NodeID
+	Addr    string // host:port
 	Term    uint64
 	// Removed says that the leader knows of no such node.
 	Removed bool

@@ -243,14 +243,14 @@ func TestMessages(t *testing.T) {
 	m1, m2, w := s.node(t, "m1", true), s.node(t, "m2", true), s.node(t, "w", false)
 	w.reach(m1, m2)
 	m1.Send("w", wire.Bye{Session: 1, Leader: "m2"})
-	w.expect(t, "m1: {Session:1 Leader:m2 Term:0 Removed:false}")
+	w.expect(t, "m1: {Session:1 Leader:m2 Addr: Term:0 Removed:false}")
 	w.Send("m2", wire.Hello{Session: 2, ManagerAddr: "w:2377"}) // a worker's is no manager's address
 	m2.expect(t, "w: {Session:2 Addr: ManagerAddr: Certificate:0 Description:{Hostname: Platform:{Architecture: OS:} Resources:{NanoCPUs:0 MemoryBytes:0 GenericResources:[]} Engine:{EngineVersion: Labels:map[] Plugins:[]} TLSInfo:{TrustRoot: CertIssuerSubject:[] CertIssuerPublicKey:[]} CSIInfo:[]}}")
 	m1.Send("nobody", wire.Bye{}) // is lost
 	m1.Send("m2", wire.Bye{})     // there is no link
 	m2.reach(m1)
 	m1.Send("m2", wire.Bye{Session: 3})
-	m2.expect(t, "m1: {Session:3 Leader: Term:0 Removed:false}")
+	m2.expect(t, "m1: {Session:3 Leader: Addr: Term:0 Removed:false}")
 }
 
 // A worker that speaks as a manager loses its link, and is told of.

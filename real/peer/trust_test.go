@@ -79,7 +79,7 @@ func TestRemoved(t *testing.T) {
 	m.trusts(6, entry("m", 0, true))
 	w.say(m, wire.Hello{Session: spoken}) // over the next link
 	m.Send("w", wire.Bye{Session: 7, Removed: true, Term: 1})
-	w.expect(t, "m: {Session:7 Leader: Term:1 Removed:true}")
+	w.expect(t, "m: {Session:7 Leader: Addr: Term:1 Removed:true}")
 	w.say(m, wire.Heartbeat{Session: spoken})
 	w.Send("m", wire.Report{Session: 7})
 	m.log.await("it is no member of the swarm: the node was removed from the swarm")
