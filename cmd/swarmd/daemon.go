@@ -107,7 +107,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	server := api.New(api.Config{
 		Engine: engineOf{d}, Runtime: localOf{d.runtime.Local()}, Nodes: remoteLogs{d.peers}, Host: host, Log: d.log,
-		Metrics: d.metrics(), CheckNetwork: d.network.Check,
+		Metrics: d.metrics(), Advertise: d.options.advertise, CheckNetwork: d.network.Check,
 	})
 	d.log.Info("swarmd serves", "version", version, "hosts", d.options.hosts)
 	var serving sync.WaitGroup
@@ -171,6 +171,9 @@ func executable(path string) bool {
 // startEngine runs the log, if this host is a member, and the driver.
 func (d *daemon) startEngine(ctx context.Context, host api.Host) error {
 	id, err := d.membership.identity()
+	if err == nil {
+		id, err = d.place(id)
+	}
 	if err != nil {
 		return err
 	}

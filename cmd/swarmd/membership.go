@@ -51,6 +51,16 @@ func (m *membership) identity() (engine.Identity, error) {
 	return engine.Identity(id), err
 }
 
+// move has a member be reached at another address from now on, durably.
+func (m *membership) move(id engine.Identity, addr string) (engine.Identity, error) {
+	if id.Node == "" || id.Addr == addr {
+		return id, nil
+	}
+	m.log.Info("this node is reached at another address than before", "before", id.Addr, "addr", addr)
+	id.Addr = addr
+	return id, disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id))
+}
+
 // open runs the log of the identity on disk, if it is a manager's.
 func (m *membership) open(id engine.Identity) error {
 	if !id.Manager {

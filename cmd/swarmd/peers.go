@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -43,10 +44,13 @@ const (
 // what it remembers of the managers.
 type peers struct {
 	*peer.Peers
-	dir     string // of certificates and of what is remembered
-	driver  *real.Driver
-	log     *slog.Logger
-	streams func(ctx context.Context, request []byte, stream net.Conn) error
+	dir string // of certificates and of what is remembered
+	// listenAddr is where the swarm's port is served, whatever is remembered; ""
+	// leaves it to that. It does not change once the daemon runs.
+	listenAddr string
+	driver     *real.Driver
+	log        *slog.Logger
+	streams    func(ctx context.Context, request []byte, stream net.Conn) error
 
 	ctx      context.Context //nolint:containedctx // ends with close; the work below comes from it
 	cancel   context.CancelFunc
@@ -181,11 +185,8 @@ func (p *peers) current() (engine.Identity, *ca.Credentials) {
 // as soon as that can be had.
 func (p *peers) listen(listener net.Listener) {
 	p.mu.Lock()
-	addr := p.remembered.Listen
+	addr := cmp.Or(p.listenAddr, p.remembered.Listen, listenDefault)
 	p.mu.Unlock()
-	if addr == "" {
-		addr = listenDefault
-	}
 	if listener == nil {
 		var err error
 		if listener, err = net.Listen("tcp", addr); err != nil {

@@ -78,7 +78,7 @@ func resolve(list func() ([]Interface, error), listen, advertise, dataPath strin
 	resolved.listen = net.JoinHostPort(listenIP.String(), listenPort)
 	switch {
 	case advertise != "":
-		ip, port, err := resolveAdvertise(interfaces, advertise)
+		ip, port, err := resolveAdvertise(interfaces, advertise, swarmPort)
 		if err != nil {
 			return addresses{}, err
 		}
@@ -102,6 +102,28 @@ func resolve(list func() ([]Interface, error), listen, advertise, dataPath strin
 	return resolved, nil
 }
 
+// ResolveListen is where a host listens, as IP:port, of what a user has written: an
+// IP address or the name of an interface, with or without a port.
+func ResolveListen(interfaces []Interface, listen string) (string, error) {
+	ip, port, err := resolveListen(interfaces, listen)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(ip.String(), port), nil
+}
+
+// ResolveAdvertise is where a host is reached by others, as IP:port, of what a user
+// has written: as for [ResolveListen], and port is for one who names none. local says
+// whether the address is one that the host has.
+func ResolveAdvertise(interfaces []Interface, advertise, port string) (addr string, local bool, err error) {
+	ip, port, err := resolveAdvertise(interfaces, advertise, port)
+	if err != nil {
+		return "", false, err
+	}
+	local = slices.ContainsFunc(interfaces, func(i Interface) bool { return slices.Contains(i.Addresses, ip) })
+	return net.JoinHostPort(ip.String(), port), local, nil
+}
+
 // remotesMax is how many managers a node that joins may be told of.
 const remotesMax = 64
 
@@ -115,7 +137,7 @@ func remoteAddresses(remotes []string) ([]string, error) {
 	}
 	var completed []string
 	for _, remote := range remotes {
-		host, port, err := splitPort(strings.TrimPrefix(remote, "tcp://"))
+		host, port, err := splitPort(strings.TrimPrefix(remote, "tcp://"), swarmPort)
 		if err != nil || host == "" {
 			return nil, badRequest("invalid remoteAddr %q: it must be a host name or an IP address (with optional port number)", remote)
 		}
@@ -139,7 +161,7 @@ func resolveJoining(list func() ([]Interface, error), listen, advertise, dataPat
 }
 
 func portOf(listen string) string {
-	if _, port, err := splitPort(listen); err == nil && listen != "" {
+	if _, port, err := splitPort(listen, swarmPort); err == nil && listen != "" {
 		return port
 	}
 	return swarmPort
@@ -165,7 +187,7 @@ func resolveListen(interfaces []Interface, listen string) (netip.Addr, string, e
 	if listen == "" {
 		return netip.IPv4Unspecified(), swarmPort, nil
 	}
-	host, port, err := splitPort(listen)
+	host, port, err := splitPort(listen, swarmPort)
 	if err != nil {
 		return netip.Addr{}, "", badRequest("listen address must be an IP address or network interface (with optional port number)")
 	}
@@ -179,9 +201,9 @@ func resolveListen(interfaces []Interface, listen string) (netip.Addr, string, e
 	return ip, port, nil
 }
 
-func resolveAdvertise(interfaces []Interface, advertise string) (netip.Addr, string, error) {
+func resolveAdvertise(interfaces []Interface, advertise, port string) (netip.Addr, string, error) {
 	wrong := badRequest("advertise address must be a non-zero IP address or network interface (with optional port number)")
-	host, port, err := splitPort(advertise)
+	host, port, err := splitPort(advertise, port)
 	if err != nil {
 		return netip.Addr{}, "", wrong
 	}
@@ -192,17 +214,17 @@ func resolveAdvertise(interfaces []Interface, advertise string) (netip.Addr, str
 	return ip, port, nil
 }
 
-// splitPort splits host:port; without a port it is the swarm's.
-func splitPort(address string) (host, port string, err error) {
+// splitPort splits host:port; without a port it is the one given.
+func splitPort(address, without string) (host, port string, err error) {
 	if _, err := netip.ParseAddr(address); err == nil || !strings.Contains(address, ":") {
-		return address, swarmPort, nil
+		return address, without, nil
 	}
 	host, port, err = net.SplitHostPort(address)
 	if err != nil {
 		return "", "", err
 	}
 	if port == "" {
-		return host, swarmPort, nil
+		return host, without, nil
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return "", "", err

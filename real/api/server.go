@@ -33,6 +33,9 @@ type Config struct {
 	Host  Host
 	// Interfaces lists the host's network interfaces; nil is [SystemInterfaces].
 	Interfaces func() ([]Interface, error)
+	// Advertise is the address, or interface, that others are to reach this host at
+	// where a request to found or join a swarm names none; "" chooses one.
+	Advertise string
 	// Metrics, if any, adds its own to what /metrics writes.
 	Metrics []Metric
 	// CheckNetwork tells how the host's network differs from its plan, one sentence
@@ -49,6 +52,7 @@ type Server struct {
 	nodes      Nodes
 	host       Host
 	interfaces func() ([]Interface, error)
+	advertise  string
 	metrics    []Metric
 	check      func(repair bool) ([]string, error)
 	log        *slog.Logger
@@ -66,6 +70,7 @@ func New(config Config) *Server {
 		nodes:      config.Nodes,
 		host:       config.Host,
 		interfaces: config.Interfaces,
+		advertise:  config.Advertise,
 		metrics:    config.Metrics,
 		check:      config.CheckNetwork,
 		log:        config.Log,

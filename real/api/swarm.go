@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/netip"
@@ -37,7 +38,7 @@ func (s *Server) initSwarm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	addresses, err := resolve(s.interfaces, request.ListenAddr, request.AdvertiseAddr, request.DataPathAddr)
+	addresses, err := resolve(s.interfaces, request.ListenAddr, cmp.Or(request.AdvertiseAddr, s.advertise), request.DataPathAddr)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (s *Server) joinSwarm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	addresses, err := resolveJoining(s.interfaces, request.ListenAddr, request.AdvertiseAddr, request.DataPathAddr, remotes)
+	addresses, err := resolveJoining(s.interfaces, request.ListenAddr, cmp.Or(request.AdvertiseAddr, s.advertise), request.DataPathAddr, remotes)
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,17 @@ func (h *Host) makeNetwork() error {
 	return err
 }
 
+// Move gives a host that has no power another address, and its daemon other further
+// arguments: both count from when it is started again. Who is not to hear it is told
+// by the address that it has then.
+func (h *Host) Move(addr string, args ...string) error {
+	if h.powered() {
+		return fmt.Errorf("host %s has power, and keeps its address", h.Name)
+	}
+	h.Addr, h.Args = addr, args
+	return h.save()
+}
+
 // port is the switch's end of the host's cable.
 func (h *Host) port() string { return "to-" + strings.ReplaceAll(h.Addr, ".", "-") }
 
