@@ -101,7 +101,8 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	if err != nil {
 		return failed, errors.Join(missed, err)
 	}
-	if len(changes) > 0 || !k.reserved {
+	opened := func(c change) bool { return c.before == nil || c.after == nil }
+	if !k.reserved || slices.ContainsFunc(changes, opened) {
 		k.reserve(w)
 	}
 	if err := k.clearAway(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -135,11 +136,17 @@ type group struct {
 
 // startClients has clients on a host ask the targets, until they are stopped.
 func startClients(ctx context.Context, h *lab.Host, arguments ...string) (*group, error) {
+	return startClientsIn(ctx, h, nil, arguments...)
+}
+
+// startClientsIn runs them by another program on the host.
+func startClientsIn(ctx context.Context, h *lab.Host, by []string, arguments ...string) (*group, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	g := &group{command: h.Command(ctx, program, append([]string{clientsArgument}, arguments...)...)}
+	words := slices.Concat(by, []string{program, clientsArgument}, arguments)
+	g := &group{command: h.Command(ctx, words[0], words[1:]...)}
 	g.command.Stdout, g.command.Stderr = &g.stdout, &g.stderr
 	if g.stdin, err = g.command.StdinPipe(); err != nil {
 		return nil, err

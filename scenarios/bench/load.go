@@ -28,6 +28,7 @@ const (
 	loadScaleLow  = 2
 	loadScaleHigh = 8
 	checkPatience = 10 * time.Second
+	outsideName   = "outside"
 	lostPeriod    = 8 * time.Second // how long a daemon is dead: its node is held for lost
 )
 
@@ -90,13 +91,25 @@ func newLoad(ctx context.Context, dir, swarmd string) (*load, error) {
 	if err := (lab.Image{Names: []string{"load:1", "load:2"}, Program: self, Arguments: []string{serveArgument}}).WriteFile(archive); err != nil {
 		return nil, err
 	}
-	made, err := lab.NewCluster(filepath.Join(dir, "c"), "")
+	l, err := newHosts(ctx, filepath.Join(dir, "c"), swarmd, archive, loadManagers, loadWorkers)
+	if err != nil {
+		return l, err
+	}
+	if err := l.s.post(ctx, "/services/create", l.spec()); err != nil {
+		return l, err
+	}
+	return l, l.settled(ctx, loadReplicas)
+}
+
+// newHosts is a swarm with an image, and a host beside it that is no node.
+func newHosts(ctx context.Context, dir, swarmd, archive string, managers, workers int) (*load, error) {
+	made, err := lab.NewCluster(dir, "")
 	if err != nil {
 		return nil, err
 	}
 	l := &load{cluster: &cluster{made, lab.Swarmd}}
-	for i := range loadManagers + loadWorkers {
-		if _, err := l.Add(lab.Config{Name: fmt.Sprintf("host-%02d", i), Daemon: lab.Swarmd, Program: swarmd, Manager: i < loadManagers}); err != nil {
+	for i := range managers + workers {
+		if _, err := l.Add(lab.Config{Name: fmt.Sprintf("host-%02d", i), Daemon: lab.Swarmd, Program: swarmd, Manager: i < managers}); err != nil {
 			return l, err
 		}
 	}
@@ -107,19 +120,26 @@ func newLoad(ctx context.Context, dir, swarmd string) (*load, error) {
 	if err != nil {
 		return l, err
 	}
-	l.s = &swarm{host: l.Hosts[1], client: l.Hosts[1].Client()}
-	if err := l.s.post(ctx, "/services/create", l.spec()); err != nil {
-		return l, err
-	}
-	if err := l.settled(ctx, loadReplicas); err != nil {
-		return l, err
-	}
+	by := l.Hosts[min(1, managers-1)]
+	l.s = &swarm{host: by, client: by.Client()}
 	nodes := l.Hosts
-	if l.outside, err = l.Add(lab.Config{Name: "outside", Daemon: lab.Swarmd}); err != nil {
-		return l, err
-	}
+	l.outside, err = l.Add(lab.Config{Name: outsideName, Daemon: lab.Swarmd})
 	l.Hosts = nodes
-	return l, nil
+	return l, err
+}
+
+// Remove takes all hosts away, the one that is no node too.
+func (l *load) Remove() error {
+	if l.outside != nil {
+		l.Hosts = append(l.Hosts, l.outside)
+	}
+	return l.Cluster.Remove()
+}
+
+func webPorts() *dockerswarm.EndpointSpec {
+	return &dockerswarm.EndpointSpec{Ports: []dockerswarm.PortConfig{{
+		Protocol: "tcp", TargetPort: 80, PublishedPort: loadPort, PublishMode: dockerswarm.PortConfigPublishModeIngress,
+	}}}
 }
 
 // spec is a service that says when it is ready, and ends when it has answered.
@@ -131,9 +151,7 @@ func (l *load) spec() dockerswarm.ServiceSpec {
 	c.Healthcheck = &container.HealthConfig{
 		Test: []string{"CMD", "/bin/program", checkArgument}, Interval: time.Second, Timeout: checkPatience, Retries: 3,
 	}
-	spec.EndpointSpec = &dockerswarm.EndpointSpec{Ports: []dockerswarm.PortConfig{{
-		Protocol: "tcp", TargetPort: 80, PublishedPort: loadPort, PublishMode: dockerswarm.PortConfigPublishModeIngress,
-	}}}
+	spec.EndpointSpec = webPorts()
 	return spec
 }
 

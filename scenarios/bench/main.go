@@ -24,6 +24,7 @@ import (
 type options struct {
 	swarmd  string
 	image   string // archive with the image that is run
+	network string // tests of real/network, compiled: its tables are measured with them
 	runtime string // tests of real/runtime, compiled: bare containerd is measured with them
 	engine  string // output of go test -bench, to be put first in the table
 	rounds  int
@@ -48,11 +49,12 @@ func main() {
 	flag.StringVar(&o.swarmd, "swarmd", "bin/swarmd", "the daemon's file")
 	flag.StringVar(&o.image, "image", "", "archive of the image nginx:alpine")
 	flag.StringVar(&o.runtime, "runtime", "", "the tests of real/runtime, compiled, to measure bare containerd with")
+	flag.StringVar(&o.network, "network", "", "the tests of real/network, compiled, to measure its tables with")
 	flag.StringVar(&o.engine, "engine", "", "file with the output of the engine's benchmarks")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle daemon is watched")
 	flag.BoolVar(&o.dockerd, "dockerd", true, "measure dockerd too, if it is installed")
-	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts, load")
+	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts, network, load")
 	flag.IntVar(&o.requests, "requests", 100_000, "how many requests the load has at least")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -72,6 +74,8 @@ func otherProgram(argument string) func(arguments []string) error {
 		return func([]string) error { return checkWeb() }
 	case clientsArgument:
 		return runClients
+	case lookupsArgument:
+		return lookUps
 	default:
 		return nil
 	}
@@ -90,6 +94,15 @@ func run(ctx context.Context, o options) (err error) {
 	if o.engine != "" {
 		if err := report.readEngine(o.engine); err != nil {
 			return err
+		}
+	}
+	if strings.Contains(networkName, o.only) {
+		if err := runNetwork(ctx, dir, o, report); err != nil {
+			return err
+		}
+		if o.only == networkName {
+			report.print(os.Stdout)
+			return nil
 		}
 	}
 	program, err := filepath.Abs(o.swarmd)
@@ -138,6 +151,22 @@ func run(ctx context.Context, o options) (err error) {
 		s.remove() // several more are enough for this machine
 	}
 	return measureClusters(ctx, dir, sides, o, report)
+}
+
+// runNetwork measures what carries traffic.
+func runNetwork(ctx context.Context, dir string, o options, report report) error {
+	add := func(values map[string]float64) { report.add(lab.Swarmd, values) }
+	if o.network != "" {
+		values, err := measureTables(ctx, o.network)
+		if err != nil {
+			return err
+		}
+		add(values)
+	}
+	if err := measureNetwork(ctx, dir, o, add); err != nil {
+		return fmt.Errorf("the network: %w", err)
+	}
+	return nil
 }
 
 // round takes a measure of every side once.

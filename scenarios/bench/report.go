@@ -62,6 +62,24 @@ func goals() []goal {
 		{name: workerMoved, unit: "s", value: 6},
 		{name: managerMemory, unit: "MiB", value: 40},
 		{name: managerCPU, unit: "%", value: 1},
+		{name: wayDirect + perKept, unit: "/s"},
+		{name: wayDirect + perNew, unit: "/s"},
+		{name: wayLocal + ratioKept, value: 0.85, more: true},
+		{name: wayLocal + ratioNew},
+		{name: wayRemote + ratioKept, value: 0.6, more: true},
+		{name: wayRemote + ratioNew},
+		{name: wayRemoteMasked + ratioKept, value: 0.65, more: true},
+		{name: wayRemoteMasked + ratioNew},
+		{name: wayContainer + ratioKept},
+		{name: wayContainer + ratioNew},
+		{name: wayVIP + ratioKept, value: 0.65, more: true},
+		{name: wayVIP + ratioNew},
+		{name: wayVIPLocal + ratioKept, value: 0.85, more: true},
+		{name: wayVIPLocal + ratioNew},
+		{name: nameLatency, unit: "ms"},
+		{name: nameLatencyMost, unit: "ms"},
+		{name: mapsRebuilt, unit: "ms", value: 100},
+		{name: mapsChanged, unit: "ms", value: 1},
 	}
 }
 
@@ -127,7 +145,7 @@ func median(values []float64) float64 {
 func (r report) print(w io.Writer) {
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Fprintf(w, "\nMedians; the machine's load at the end was %s\n", strings.Join(strings.Fields(string(load))[:3], " "))
-	fmt.Fprintf(w, "| %-44s | %12s | %12s | %6s | %-18s | %-3s |\n|%s|\n", "", "swarmd", "dockerd", "ratio", "target", "met", strings.Repeat("-", 112))
+	fmt.Fprintf(w, "| %-60s | %12s | %12s | %6s | %-18s | %-3s |\n|%s|\n", "", "swarmd", "dockerd", "ratio", "target", "met", strings.Repeat("-", 128))
 	for _, g := range goals() {
 		if len(r[lab.Swarmd][g.name]) > 0 {
 			fmt.Fprintln(w, r.row(g))
@@ -136,7 +154,7 @@ func (r report) print(w io.Writer) {
 	fmt.Fprintln(w, "\nAll values:")
 	for _, daemon := range []string{lab.Swarmd, lab.Dockerd, containerd} {
 		for _, name := range slices.Sorted(maps.Keys(r[daemon])) {
-			fmt.Fprintf(w, "%-10s %-44s", daemon, name)
+			fmt.Fprintf(w, "%-10s %-60s", daemon, name)
 			for _, value := range r[daemon][name] {
 				fmt.Fprintf(w, " %.4g", value)
 			}
@@ -168,7 +186,7 @@ func (r report) row(g goal) string {
 		target = sign + " " + quantity(g.value, g.unit)
 		met = verdict(ours, g.value, g.more)
 	}
-	return fmt.Sprintf("| %-44s | %12s | %12s | %6s | %-18s | %-3s |", g.name, quantity(ours, g.unit), theirs, ratio, target, met)
+	return fmt.Sprintf("| %-60s | %12s | %12s | %6s | %-18s | %-3s |", g.name, quantity(ours, g.unit), theirs, ratio, target, met)
 }
 
 func quantity(value float64, unit string) string {
