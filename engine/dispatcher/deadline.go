@@ -38,8 +38,16 @@ func (c *clock) when(d time.Duration) time.Time { return c.last.Add(d - c.shown)
 // stall is how long a leader that runs never goes without hearing anything.
 func (p *Dispatcher) stall() time.Duration { return max(stallBeats*p.beat, stallMin) }
 
-// grace is how long the node may be silent.
-func (n *node) grace() time.Duration { return beatsMissed * max(n.beat, n.slowest) }
+// grace is how long the node may be silent. One that has not acknowledged anything may
+// have to say Hello again first, if this session is not the one that it knows: its
+// Hello was overtaken by an older one.
+func (n *node) grace() time.Duration {
+	grace := beatsMissed * max(n.beat, n.slowest)
+	if n.acked == 0 {
+		grace = max(grace, greetGrace)
+	}
+	return grace
+}
 
 // An alarm says when to look whether a node has been silent for too long. That
 // the node spoke meanwhile shows only then: a heartbeat costs nothing here.

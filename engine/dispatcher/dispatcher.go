@@ -39,10 +39,11 @@ import (
 // 5 s of its death, and a hiccup of 2 s is no death. The spec is shown as the
 // user wrote it.
 const (
-	beatsPerPeriod = 5 // times that a node speaks in the spec's period
-	beatsMissed    = 4 // of them in a row, and the node is Down
-	gracesFresh    = 2 // for a node to find a new leader: an election, a link, two Hellos
-	stallBeats     = 2 // in which nothing at all is heard: it is the leader that slept
+	beatsPerPeriod = 5                       // times that a node speaks in the spec's period
+	beatsMissed    = 4                       // of them in a row, and the node is Down
+	gracesFresh    = 2                       // for a node to find a new leader: an election, a link, two Hellos
+	greetGrace     = 2500 * time.Millisecond // for a node to say Hello again twice
+	stallBeats     = 2                       // in which nothing at all is heard: it is the leader that slept
 	stallMin       = 2 * time.Second
 	beatMin        = 100 * time.Millisecond
 	periodDefault  = 5 * time.Second
