@@ -56,7 +56,7 @@ func Safety() []Oracle {
 		&quarantine{map[netip.Addr]*sim.Container{}, map[*sim.Container][]netip.Addr{}},
 		&portsLead{},
 		&portsOrder{map[hostAddress]time.Duration{}},
-		&lettingGo{map[state.TaskID]time.Duration{}},
+		&lettingGo{map[state.TaskID]time.Duration{}, map[state.NodeID]time.Duration{}},
 		&tablesConverge{},
 	}
 }

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/swarmd/swarmd/engine/state"
@@ -16,7 +17,7 @@ func (*pendingPlaced) Sentence() string { return "L13 a task waits only while no
 // AtRest implements [Rester].
 func (o *pendingPlaced) AtRest(c *Checker) {
 	for t := range c.View().Tasks() {
-		if !alive(t) || t.Status.State >= state.TaskAssigned {
+		if !alive(t) || t.Status.State >= state.TaskAssigned || len(t.Addresses) == 0 && c.fullFor(t) {
 			continue
 		}
 		for n := range c.View().Nodes() {
@@ -28,6 +29,62 @@ func (o *pendingPlaced) AtRest(c *Checker) {
 			}
 		}
 	}
+}
+
+// fullFor reports whether a network that a task is to be on has no address left, or is
+// gone.
+func (c *Checker) fullFor(t *state.Task) bool {
+	made := c.template(t)
+	if made == nil {
+		return false
+	}
+	for _, at := range made.Spec.Networks {
+		n := c.View().Network(state.NetworkID(at.Target))
+		if n == nil || slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return c.freeIn(n, s) <= 0 }) {
+			return true
+		}
+	}
+	return false
+}
+
+// freeIn counts the addresses of a subnet that nobody has; of a large one it says that
+// there are some.
+func (c *Checker) freeIn(n *state.Network, subnet netip.Prefix) int {
+	within := subnet.Masked()
+	if o := n.Spec.IPAMOptions; o != nil {
+		for _, pool := range o.Configs {
+			if pool.Subnet == within && pool.Range.IsValid() {
+				within = pool.Range.Masked()
+			}
+		}
+	}
+	const countedMost = 16
+	if bits := within.Addr().BitLen() - within.Bits(); bits > countedMost {
+		return 1
+	}
+	free := 0
+	for at := within.Addr(); within.Contains(at); at = at.Next() {
+		if at != subnet.Addr() && at != subnet.Masked().Addr() && (at.Is6() || subnet.Contains(at.Next())) {
+			free++
+		}
+	}
+	held := func(list []netip.Addr) {
+		for _, at := range list {
+			if within.Contains(at) {
+				free--
+			}
+		}
+	}
+	for t := range c.View().Tasks() {
+		held(taskAddresses(t))
+	}
+	for s := range c.View().Services() {
+		held(serviceAddresses(s))
+	}
+	for o := range c.View().Nodes() {
+		held(nodeAddresses(o))
+	}
+	return free
 }
 
 // refused says why a node cannot take a task, "" if it can.

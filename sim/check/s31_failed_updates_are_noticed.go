@@ -106,7 +106,7 @@ func (o *failuresCounted) look(c *Checker, d state.Diff[state.Task], touched map
 	}
 	monitor := updateConfig(s).Monitor
 	began, ran := o.ran[t.ID]
-	switch since := c.World.Now() - began; {
+	switch since := c.Decided() - began; {
 	case !ran, since < monitor/2 && !c.Skewed():
 		u.sure++
 	case since < 2*monitor || c.Skewed():

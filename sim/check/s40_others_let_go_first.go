@@ -16,7 +16,8 @@ const letGoMost = 4 * time.Second
 
 // lettingGo holds what agents stop against what leads to it from other nodes.
 type lettingGo struct {
-	told map[state.TaskID]time.Duration
+	told  map[state.TaskID]time.Duration
+	ready map[state.NodeID]time.Duration // since when nodes are
 }
 
 // Sentence implements [Oracle].
@@ -35,6 +36,11 @@ func (o *lettingGo) Committed(c *Checker, _ uint64, _ state.Entry, delta *state.
 				o.told[d.After.ID] = c.World.Now()
 			}
 		default:
+		}
+	}
+	for _, d := range delta.Nodes {
+		if d.After != nil && d.After.State == state.NodeReady && (d.Before == nil || d.Before.State != state.NodeReady) {
+			o.ready[d.After.ID] = c.World.Now()
 		}
 	}
 	for _, d := range delta.Nodes { // of a node that is lost nobody waits for anything
@@ -60,7 +66,7 @@ func (o *lettingGo) Stepped(c *Checker, h *sim.Host, _ engine.Event, step engine
 		}
 		for _, other := range c.World.Hosts {
 			n := c.View().Node(other.ID)
-			if other != h && other.Up() && n != nil && n.State == state.NodeReady && leads(other.Plan(), x.Place()) {
+			if other != h && other.Up() && n != nil && n.State == state.NodeReady && o.ready[n.ID] <= at && leads(other.Plan(), x.Place()) {
 				c.Violate(o, "%s stops task %s %v after it was told to, and from %s something leads to it", h.Name, x.Task, c.World.Now()-at, other.Name)
 			}
 		}

@@ -11,7 +11,7 @@ import (
 func (g *generator) users() {
 	g.services = 1 + g.N(5)
 	g.wants = map[string]bool{}
-	for _, want := range g.some([]string{"ports", "placement", "resources", "restarts", "updates", "grace", "limit"}) {
+	for _, want := range g.some([]string{"ports", "placement", "resources", "restarts", "updates", "grace", "limit", "networks", "networks"}) {
 		g.wants[want] = true
 	}
 	for _, line := range g.plan.Images {
@@ -20,6 +20,12 @@ func (g *generator) users() {
 	g.images = slices.DeleteFunc(g.images, func(string) bool { return g.Chance(0.5) })
 	kinds := g.some([]string{"create", "update", "update", "scale", "scale", "rm", "rollback", "node", "node rm", "swarm"})
 	kinds = append(kinds, "update", "create")
+	if g.wants["networks"] {
+		kinds = append(kinds, "network")
+		for i := range 1 + g.N(networksMax) {
+			g.add(g.between(0, 2*time.Second), g.networkCreate(fmt.Sprintf("n%d", i+1)))
+		}
+	}
 	count := 3 + g.N(operationsMax-2)
 	every := g.calm / time.Duration(count)
 	for i := range 1 + g.N(g.services) {
@@ -61,6 +67,11 @@ func (g *generator) operation(kind string) string {
 		return "service rm " + g.name()
 	case "rollback":
 		return "service rollback " + g.name()
+	case "network":
+		if g.Chance(0.5) {
+			return "network rm " + g.network()
+		}
+		return g.networkCreate(g.network())
 	case "node":
 		return g.node()
 	case "node rm":
@@ -111,8 +122,15 @@ func (g *generator) create(name string) string {
 			line += fmt.Sprintf(" --replicas-max-per-node %d", 1+g.N(2))
 		}
 	}
-	if g.wants["ports"] && !job {
+	dnsrr := !job && g.wants["networks"] && g.Chance(0.2)
+	if dnsrr {
+		line += " --endpoint-mode dnsrr"
+	}
+	if g.wants["ports"] && !job && !dnsrr {
 		line += g.port("--publish")
+	}
+	if g.wants["networks"] && g.Chance(0.7) {
+		line += g.attach("--network")
 	}
 	if g.wants["placement"] && g.Chance(0.5) {
 		line += " --constraint " + g.constraint()
@@ -161,6 +179,35 @@ func (g *generator) port(flag string) string {
 		return fmt.Sprintf(" %s target=80", flag)
 	}
 	return ""
+}
+
+// networksMax is how many networks a plan has, beside that of published ports.
+const networksMax = 3
+
+func (g *generator) network() string { return fmt.Sprintf("n%d", 1+g.N(networksMax)) }
+
+// networkCreate makes a network, now and then one with few addresses.
+func (g *generator) networkCreate(name string) string {
+	line := "network create --driver overlay"
+	switch g.N(6) {
+	case 0:
+		line += fmt.Sprintf(" --subnet 10.%d.0.0/29", 50+g.N(3))
+	case 1:
+		line += " --subnet 10.60.0.0/24 --ip-range 10.60.0.64/28"
+	case 2:
+		line += " --ipv6 --subnet fd00:60::/64"
+	}
+	return line + " " + name
+}
+
+// attach puts a service on a network, or on two.
+func (g *generator) attach(flag string) string {
+	first := g.network()
+	line := fmt.Sprintf(" %s %s", flag, g.pick(first, "name="+first+",alias=also"))
+	if second := g.network(); second != first && g.Chance(0.3) {
+		line += fmt.Sprintf(" %s %s", flag, second)
+	}
+	return line
 }
 
 // tasks draws what holds for the tasks of a service.
@@ -237,6 +284,9 @@ func (g *generator) changes() string {
 	}
 	if g.wants["placement"] && g.Chance(0.2) {
 		line += " --constraint-add " + g.constraint()
+	}
+	if g.wants["networks"] && g.Chance(0.4) {
+		line += g.pick("", " --network-rm "+g.network()) + g.pick("", g.attach("--network-add"))
 	}
 	if g.Chance(0.3) {
 		line += g.policy()
