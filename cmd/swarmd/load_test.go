@@ -12,11 +12,24 @@ import (
 const (
 	loadRequests = "5000"
 	loadPeriod   = 4 * time.Minute
+	cycles       = "20"
 )
 
 // No request is lost while a service is updated and scaled, a node drained, a daemon
 // and the leader killed: scenarios/bench's load, with fewer requests.
 func TestNoRequestIsLost(t *testing.T) {
+	runBench(t, "-only", "load", "-requests", loadRequests)
+}
+
+// Services and networks that come and go leave nothing behind.
+func TestCyclesLeaveNothing(t *testing.T) {
+	runBench(t, "-only", "cycles", "-cycles", cycles)
+}
+
+// runBench runs scenarios/bench, which fails if what it measures is not as it should
+// be.
+func runBench(t *testing.T, arguments ...string) {
+	t.Helper()
 	p := needHosts(t)
 	bench := filepath.Join(p.dir, "bench")
 	build := exec.Command("go", "build", "-o", bench, "../../scenarios/bench")
@@ -26,10 +39,10 @@ func TestNoRequestIsLost(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), loadPeriod)
 	defer cancel()
-	load := exec.CommandContext(ctx, bench, "-only", "load", "-swarmd", p.swarmd, "-requests", loadRequests)
-	load.Cancel = func() error { return load.Process.Signal(os.Interrupt) } // it takes its hosts away
-	load.WaitDelay = time.Minute
-	out, err := load.CombinedOutput()
+	c := exec.CommandContext(ctx, bench, append([]string{"-swarmd", p.swarmd}, arguments...)...)
+	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it takes its hosts away
+	c.WaitDelay = time.Minute
+	out, err := c.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
 		t.Error(err)

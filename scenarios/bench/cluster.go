@@ -136,7 +136,7 @@ func (c *cluster) idle(ctx context.Context) (map[string]float64, error) {
 	}
 	memory := 0.0
 	for _, pid := range pids {
-		memory += status(pid, "VmRSS") / 1024
+		memory += resident(pid) / 1024
 	}
 	return map[string]float64{
 		managerMemory: memory / clusterManagers,

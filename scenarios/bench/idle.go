@@ -49,8 +49,8 @@ func (s *swarm) idle(ctx context.Context, period time.Duration) (map[string]floa
 		return nil, err
 	}
 	values := map[string]float64{
-		idleMemory: status(daemon, "VmRSS") / 1024,
-		idleChild:  status(child, "VmRSS") / 1024,
+		idleMemory: resident(daemon) / 1024,
+		idleChild:  resident(child) / 1024,
 		idleCPU:    (after.seconds - before.seconds) / period.Seconds() * 100,
 		idleWrites: (after.written - before.written) / 1024 / period.Minutes(),
 	}
@@ -98,7 +98,8 @@ func (s *swarm) look(ctx context.Context, pids ...int) (look, error) {
 	return l, ctx.Err()
 }
 
-func status(pid int, key string) float64 { return number(fmt.Sprintf("/proc/%d/status", pid), key) }
+// resident is the memory of a process, in KiB.
+func resident(pid int) float64 { return number(fmt.Sprintf("/proc/%d/status", pid), "VmRSS") }
 
 // number is the value of a key in a file of "key: value" lines, 0 if there is none.
 func number(path, key string) float64 {

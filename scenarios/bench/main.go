@@ -33,6 +33,7 @@ type options struct {
 	only    string // measures whose names have this; all if empty
 
 	requests int // of the load, at least
+	cycles   int // of a service that comes and goes
 }
 
 func main() {
@@ -54,7 +55,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle daemon is watched")
 	flag.BoolVar(&o.dockerd, "dockerd", true, "measure dockerd too, if it is installed")
-	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts, network, load")
+	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts, network, load, cycles")
+	flag.IntVar(&o.cycles, "cycles", 1000, "how often a service is created, scaled and removed")
 	flag.IntVar(&o.requests, "requests", 100_000, "how many requests the load has at least")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -82,8 +84,11 @@ func otherProgram(argument string) func(arguments []string) error {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	if o.only == loadName {
+	switch o.only {
+	case loadName:
 		return runLoad(ctx, o, os.Stdout)
+	case cyclesName:
+		return runCycles(ctx, o, os.Stdout)
 	}
 	dir, err := os.MkdirTemp("", "swarmd-bench")
 	if err != nil {
