@@ -198,7 +198,7 @@ func (d *daemon) startEngine(ctx context.Context, host api.Host) error {
 	d.membership.start(ctx)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.work.Go(func() {
-		d.driver.Run(running, engine.Started{Identity: id, Locked: locked, Managers: managers, Seed: seed, Description: description, Mesh: true})
+		d.driver.Run(running, engine.Started{Identity: id, Locked: locked, Managers: managers, Seed: seed, Description: description, Mesh: d.network.Mesh()})
 	})
 	// The driver goes last: those that are being closed may still post to it.
 	d.closers = append([]func() error{func() error { cancel(); return nil }}, d.closers...)

@@ -14,16 +14,20 @@ import (
 type wish struct {
 	feature
 	without string
+	mesh    bool // the mesh needs it
 }
 
 // probeWishes names what will not work, and why; a host by itself needs none of it.
-func probeWishes(log *slog.Logger) {
+// It reports whether the host can be in a mesh.
+func probeWishes(wishes []wish, log *slog.Logger) (mesh bool) {
+	mesh = true
 	err := onThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("cannot make a network namespace: %w", err)
 		}
-		for _, w := range wishes() {
+		for _, w := range wishes {
 			if err := w.try(); err != nil {
+				mesh = mesh && !w.mesh
 				log.Warn("the kernel lacks "+w.name+": "+w.without, "err", err)
 			}
 		}
@@ -32,6 +36,7 @@ func probeWishes(log *slog.Logger) {
 	if err != nil {
 		log.Warn("what the kernel can do for a network of several hosts is not known", "err", err)
 	}
+	return mesh && err == nil
 }
 
 func wishes() []wish {
@@ -42,9 +47,9 @@ func wishes() []wish {
 		&expr.Hash{SourceRegister: unix.NFT_REG32_08, DestRegister: reg0, Length: 4, Modulus: 2, Type: expr.HashTypeJenkins},
 	}
 	return []wish{
-		{feature{"VXLAN (CONFIG_VXLAN)", tryVXLAN}, "tasks on overlay networks fail, and " + alone},
-		{feature{"filters of what leaves an interface (CONFIG_NETFILTER_EGRESS, Linux 5.16)", tryEgress}, alone},
-		{feature{"hashes in nftables (CONFIG_NFT_HASH)", tryRule(filter, in, join(ipv4(), hash))}, "sticky ports are not published"},
+		{feature{"VXLAN (CONFIG_VXLAN)", tryVXLAN}, "tasks on overlay networks fail, and " + alone, true},
+		{feature{"filters of what leaves an interface (CONFIG_NETFILTER_EGRESS, Linux 5.16)", tryEgress}, alone, true},
+		{feature{"hashes in nftables (CONFIG_NFT_HASH)", tryRule(filter, in, join(ipv4(), hash))}, "sticky ports are not published", false},
 	}
 }
 

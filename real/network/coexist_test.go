@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -67,4 +68,29 @@ func TestHostInTheWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.must(plan)
+}
+
+// What the kernel lacks is told, and a host without what the mesh needs is in none.
+func TestWhatTheKernelLacks(t *testing.T) {
+	newLab(t) // as root only
+	lacks := func() error { return errors.New("not supported") }
+	has := func() error { return nil }
+	for _, x := range []struct {
+		what   string
+		wishes []wish
+		mesh   bool
+		told   string
+	}{
+		{"this kernel", wishes(), true, ""},
+		{"no VXLAN", []wish{{feature{"VXLAN", lacks}, "no mesh", true}, {feature{"more", has}, "nothing", false}}, false, "the kernel lacks VXLAN: no mesh"},
+		{"no hashes", []wish{{feature{"VXLAN", has}, "no mesh", true}, {feature{"hashes", lacks}, "none sticky", false}}, true, "the kernel lacks hashes: none sticky"},
+	} {
+		var log bytes.Buffer
+		if mesh := probeWishes(x.wishes, slog.New(slog.NewTextHandler(&log, nil))); mesh != x.mesh {
+			t.Errorf("%s: can it be in a mesh: %v", x.what, mesh)
+		}
+		if got := log.String(); !strings.Contains(got, x.told) || (got == "") != (x.told == "") {
+			t.Errorf("%s: it is told %q", x.what, got)
+		}
+	}
 }

@@ -64,6 +64,7 @@ type Network struct {
 
 	work   sync.WaitGroup
 	cancel context.CancelFunc
+	mesh   bool
 	wake   chan struct{}
 	lost   chan struct{} // the name server has been
 
@@ -88,7 +89,7 @@ func Start(config Config) (*Network, error) {
 	if err := probe(); err != nil {
 		return nil, err
 	}
-	probeWishes(config.Logger)
+	mesh := probeWishes(wishes(), config.Logger)
 	h, err := openHost()
 	if err != nil {
 		return nil, err
@@ -99,6 +100,7 @@ func Start(config Config) (*Network, error) {
 		wake:   make(chan struct{}, 1),
 		lost:   make(chan struct{}, 1),
 		host:   h,
+		mesh:   mesh,
 	}
 	n.kernel = newKernel(config, h, func() {
 		select {
@@ -130,6 +132,10 @@ func (n *Network) Apply(p netplan.Plan) {
 	default:
 	}
 }
+
+// Mesh reports whether the kernel has what the mesh needs; if it has not, plans are to
+// lead published ports to tasks of this host alone.
+func (n *Network) Mesh() bool { return n.mesh }
 
 // Netns returns the path of a task's network namespace, which exists from the
 // answer to the first plan that has the task to the first that has not.
