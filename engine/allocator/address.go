@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -250,14 +251,20 @@ func (a *Addresses) observeTask(d state.Diff[state.Task]) {
 	t := cmp.Or(d.After, d.Before)
 	switch {
 	case t == nil:
-	case d.After == nil, holdsNot(t):
+	case d.After == nil, holdsNot(t), t.Desired > state.TaskComplete && placedOn(t) && mutant.On(mutant.AddressFreedEarly):
+		if placedOn(t) && mutant.On(mutant.AddressKept) {
+			return
+		}
 		for _, at := range t.Addresses {
 			a.free(at, taskOwner(t.ID))
 		}
 		if t.Mesh.IsValid() {
 			a.free(t.Mesh, taskOwner(t.ID))
 		}
-	case len(t.Addresses) > 0 || t.Mesh.IsValid():
+	case placedOn(t):
+		if d.Before == nil && mutant.On(mutant.AddressesUnmarked) {
+			return
+		}
 		if d.Before == nil || len(d.Before.Addresses) == 0 && !d.Before.Mesh.IsValid() {
 			for _, at := range t.Addresses {
 				a.take(at, taskOwner(t.ID))
@@ -272,6 +279,9 @@ func (a *Addresses) observeTask(d state.Diff[state.Task]) {
 		}
 	}
 }
+
+// placedOn reports whether a task has addresses.
+func placedOn(t *state.Task) bool { return len(t.Addresses) > 0 || t.Mesh.IsValid() }
 
 // holdsNot reports whether a task has ended in a way that its node has told.
 func holdsNot(t *state.Task) bool {

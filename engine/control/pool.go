@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 )
 
@@ -95,6 +96,9 @@ func freeSubnet(d *state.Draft) (netip.Prefix, bool) {
 	}
 	var taken []netip.Prefix
 	for n := range d.Networks() {
+		if n.Removed && mutant.On(mutant.SubnetGivenTwice) {
+			continue
+		}
 		for _, s := range n.Subnets {
 			taken = append(taken, s.Masked())
 		}

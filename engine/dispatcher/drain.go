@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -35,7 +36,7 @@ func (p *Dispatcher) drain(d *state.Draft, e *wire.Endpoint) {
 			need[id] = n.sequence + 1
 		}
 	}
-	if len(need) == 0 {
+	if len(need) == 0 || mutant.On(mutant.DrainUnwaited) {
 		return
 	}
 	p.table.draining[e.Task] = true

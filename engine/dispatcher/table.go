@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -208,6 +209,9 @@ func (p *Dispatcher) setEndpoint(d *state.Draft, id state.TaskID) {
 	}
 	p.each(func(n *node) bool {
 		if !n.concerned(old) && !n.concerned(now) {
+			return false
+		}
+		if now == nil && n.id != old.Node && mutant.On(mutant.TableKeepsGone) {
 			return false
 		}
 		n.news.endpoints = append(n.news.endpoints, id)

@@ -31,6 +31,8 @@ const (
 	ReportLossUnnoticed Bug = "report-loss-unnoticed"
 	GoneForgotten       Bug = "gone-forgotten"
 	StatusInAnyOrder    Bug = "status-in-any-order"
+	DrainUnwaited       Bug = "drain-unwaited"
+	TableKeepsGone      Bug = "table-keeps-gone"
 	ReturnUnnoticed     Bug = "return-unnoticed"
 
 	StartFirstPlusOne    Bug = "start-first-plus-one"
@@ -66,6 +68,10 @@ const (
 	PendingForgotten       Bug = "pending-forgotten"
 	PortGivenTwice         Bug = "port-given-twice"
 	PortsUnmarked          Bug = "ports-unmarked"
+	AddressesUnmarked      Bug = "addresses-unmarked"
+	AddressKept            Bug = "address-kept"
+	AddressFreedEarly      Bug = "address-freed-early"
+	SubnetGivenTwice       Bug = "subnet-given-twice"
 	PortConflictAllowed    Bug = "port-conflict-allowed"
 	VersionUnchecked       Bug = "version-unchecked"
 	NameUnchecked          Bug = "name-unchecked"
@@ -80,6 +86,7 @@ const (
 	AddressReused        Bug = "address-reused"
 	ReportsKept          Bug = "reports-kept"
 	UnhealthyServes      Bug = "unhealthy-serves"
+	LeavingServes        Bug = "leaving-serves"
 )
 
 // A Planted says what a bug is.
@@ -107,6 +114,8 @@ func All() []Planted {
 		{ReportLossUnnoticed, "dispatcher", 0, "a report that is missing is not asked for"},
 		{GoneForgotten, "dispatcher", 0, "a node is not told which tasks are gone"},
 		{StatusInAnyOrder, "dispatcher", 0, "a late report takes a task back"},
+		{DrainUnwaited, "dispatcher", 0, "a task is told to stop while other nodes lead to it"},
+		{TableKeepsGone, "dispatcher", 0, "a node is not told that a task has left a network"},
 		{ReturnUnnoticed, "dispatcher", 0, "a node that was down and says Hello stays down"},
 		{StartFirstPlusOne, "orchestrator", 4, "the old task stays when the new one runs"},
 		{ParallelismUnbounded, "orchestrator", 0, "an update moves all slots at once"},
@@ -140,6 +149,10 @@ func All() []Planted {
 		{PendingForgotten, "scheduler", 0, "tasks that had no place are not tried again when a node has changed"},
 		{PortGivenTwice, "allocator", 1, "a port is given out that another service has"},
 		{PortsUnmarked, "state", 1, "a restored store does not know which ports are in use"},
+		{AddressesUnmarked, "allocator", 0, "a new leader does not know which addresses tasks have"},
+		{AddressKept, "allocator", 0, "the addresses of a task that has ended are not given up"},
+		{AddressFreedEarly, "allocator", 0, "the addresses of a task are given up when it is told to stop"},
+		{SubnetGivenTwice, "control", 0, "a network is given the subnet of one that is removed, and that tasks are on"},
 		{PortConflictAllowed, "control", 0, "two services may publish one port"},
 		{VersionUnchecked, "control", 0, "an update may be made to something older than what is stored"},
 		{NameUnchecked, "control", 0, "two services may have one name"},
@@ -153,5 +166,6 @@ func All() []Planted {
 		{AddressReused, "agent", 0, "an address is given to the next task at once"},
 		{ReportsKept, "agent", 0, "a new leader is not told what became of tasks"},
 		{UnhealthyServes, "agent", 0, "ports lead to a container before it is healthy"},
+		{LeavingServes, "netplan", 0, "names and addresses lead to a task of another node that is to stop"},
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
+	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -50,7 +51,7 @@ func (v *view) serves(e *wire.Endpoint) bool {
 	if e.Node == v.Self {
 		return v.local[e.Task] && e.Phase != wire.EndpointLeaving
 	}
-	return e.Phase == wire.EndpointServing
+	return e.Phase == wire.EndpointServing || e.Phase == wire.EndpointLeaving && mutant.On(mutant.LeavingServes)
 }
 
 // mesh is what carries traffic between nodes. A node that nothing leads from or to
