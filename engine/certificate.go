@@ -20,6 +20,12 @@ func (n *Node) certified(now time.Time, e Certified) {
 	}
 }
 
+// adjusted takes in that the time of day was set.
+func (n *Node) adjusted(now time.Time, e ClockAdjusted) {
+	n.offset = e.Offset
+	n.renewal.Adjusted(now, n.wall(now), n.mint.Uint64N)
+}
+
 // renewable reports whether this node may have its certificate renewed: one whose
 // role is being changed gets another by that.
 func (n *Node) renewable() bool {

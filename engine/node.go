@@ -63,7 +63,7 @@ func (n *Node) Step(now time.Time, event Event) Step {
 		if n.leader != nil && mutant.On(mutant.HeartbeatOnWall) {
 			n.leader.dispatcher.Leap(e.Offset - n.offset)
 		}
-		n.offset = e.Offset
+		n.adjusted(now, e)
 	case Called:
 		n.called(now, e, &out)
 	case ForwardReturned:

@@ -18,6 +18,7 @@ import (
 type certificate struct {
 	membership.Certificate
 	manager bool
+	issued  int64 // in the world's time, which no clock shows
 }
 
 // certLifetime is how long certificates are good that the swarm is founded with.
@@ -27,7 +28,17 @@ const certLifetime = 90 * 24 * time.Hour
 // that signs.
 func certificateOf(a control.Admitted, by *Host) certificate {
 	wall := state.Wall(by.clock.now(by.w.now).Add(by.clock.offset).UnixNano())
-	return certificate{membership.Certificate{Version: a.Version, From: wall, Until: wall.Add(a.Expiry)}, a.Manager}
+	return certificate{membership.Certificate{Version: a.Version, From: wall, Until: wall.Add(a.Expiry)}, a.Manager, by.w.now}
+}
+
+// CertificateAge is how long ago the host's certificate was issued, and for how long
+// it was to be good, in time that passes, whatever clocks show. Both are zero while
+// the host has none.
+func (h *Host) CertificateAge() (age, life time.Duration) {
+	if h.cert.Until == 0 {
+		return 0, 0
+	}
+	return time.Duration(h.w.now - h.cert.issued), h.cert.Until.Sub(h.cert.From)
 }
 
 // bearer is who the host is to those that it speaks to.

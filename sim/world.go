@@ -212,7 +212,7 @@ func (w *World) found(c Config, mint *entropy.Source) {
 			Description: h.description(), Addr: h.ip(), State: state.NodeReady, Manager: h.Manager,
 			Key: h.key(), Certificate: 1,
 		}
-		h.cert = certificate{membership.Certificate{Version: 1, From: wall, Until: wall.Add(certLifetime)}, h.Manager}
+		h.cert = certificate{membership.Certificate{Version: 1, From: wall, Until: wall.Add(certLifetime)}, h.Manager, w.now}
 		if node.Spec.Labels == nil {
 			node.Spec.Labels = map[string]string{}
 		}

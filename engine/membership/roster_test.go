@@ -112,8 +112,72 @@ func TestRenewal(t *testing.T) {
 			t.Fatal("it is not renewed once, when it is due")
 		}
 		r.End(true, now)
-		if r.Begin(now) || !r.Begin(now.Add(5*time.Second)) {
-			t.Fatal("one that failed is not tried again after 5 s")
+		if r.Begin(now) || !r.Begin(now.Add(time.Second)) {
+			t.Fatal("one that failed is not tried again after a second")
 		}
 	})
+}
+
+// One that fails again and again is tried ever more seldom, and soon after it has
+// succeeded once.
+func TestRenewalRetries(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var r membership.Renewal
+	for _, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second} {
+		r.End(true, now)
+		if got := r.Wake().Sub(now); got != want {
+			t.Errorf("it is tried again after %v, want %v", got, want)
+		}
+	}
+	r.End(false, now)
+	r.End(true, now)
+	if got := r.Wake().Sub(now); got != time.Second {
+		t.Errorf("after one that succeeded it is tried again after %v", got)
+	}
+}
+
+// What the time of day is worth: a certificate that a renewal has brought is new,
+// whatever the clock says; of another the clock says how old it is, unless it is
+// wrong for certain; and one that has expired since the clock was set is no use.
+func TestRenewalClocks(t *testing.T) {
+	const life = 100 * time.Hour
+	issued, now := state.Wall(1e18), time.Unix(1000, 0)
+	cert := membership.Certificate{Version: 1, From: issued, Until: issued.Add(life)}
+	half := func(uint64) uint64 { return 0 }
+	for _, c := range []struct {
+		name    string
+		renewed bool
+		clock   time.Duration // how far it is from when the certificate was issued
+		want    time.Duration
+	}{
+		{"just issued", false, 0, 50 * time.Hour},
+		{"a clock that is a little behind", false, -time.Minute, 50 * time.Hour},
+		{"half of its time", false, 25 * time.Hour, 25 * time.Hour},
+		{"expired", false, 200 * time.Hour, 0},
+		{"a clock without a battery", false, -400_000 * time.Hour, 0},
+		{"renewed, and the clock is ahead", true, 90 * time.Hour, 50 * time.Hour},
+		{"renewed, and the clock is behind", true, -90 * time.Hour, 50 * time.Hour},
+	} {
+		var r membership.Renewal
+		if c.renewed {
+			r.Want(1, now, half)
+			r.Certified(membership.Certificate{}, now, issued, half)
+			if !r.Begin(now) {
+				t.Fatal("a certificate that is too old is not renewed")
+			}
+		}
+		r.Certified(cert, now, issued.Add(c.clock), half)
+		r.End(false, now)
+		if got := r.Wake().Sub(now); got != c.want {
+			t.Errorf("%s: renewed after %v, want %v", c.name, got, c.want)
+		}
+	}
+	var r membership.Renewal
+	r.Certified(cert, now, issued, half)
+	for _, c := range []struct{ clock, want time.Duration }{{99 * time.Hour, 50 * time.Hour}, {-99 * time.Hour, 50 * time.Hour}, {100 * time.Hour, 0}} {
+		r.Adjusted(now, issued.Add(c.clock), half)
+		if got := r.Wake().Sub(now); got != c.want {
+			t.Errorf("the clock is set to %v: renewed after %v, want %v", c.clock, got, c.want)
+		}
+	}
 }

@@ -79,5 +79,6 @@ func Liveness() []Oracle {
 		&callsReturn{out: map[request]bool{}},
 		&removalRemoves{},
 		&coreConverges{},
+		&certificatesFresh{},
 	}
 }

@@ -200,6 +200,13 @@ func plantedAtRest() map[string]func(*fixture) {
 			f.w.At(f.w.Now()+time.Minute, f.fidget)
 			Settle(f.c, nil, 30*time.Minute)
 		},
+		"L17": func(f *fixture) {
+			rest[*certificatesFresh](f)
+			o := oracle[*certificatesFresh](f)
+			o.judge(f.c, "h3", time.Hour, time.Hour)
+			f.clean()
+			o.judge(f.c, "h3", time.Hour+1, time.Hour)
+		},
 	}
 }
 
