@@ -215,6 +215,29 @@ func TestIngressAnew(t *testing.T) {
 	l.want(t, "n1", "10.50.0.2")
 }
 
+// How what one leader knows differs from what another does is told, either way round.
+func TestDifference(t *testing.T) {
+	l := newLand()
+	l.change(addNetwork("front", "10.0.1.1/24"))
+	before := allocator.NewAddresses(l.store.Draft())
+	l.change(serve("web", 1, "front"))
+	after := allocator.NewAddresses(l.store.Draft())
+	l.change(addNetwork("back", "10.0.2.1/24"))
+	for _, test := range []struct {
+		a, b *allocator.Addresses
+		want string
+	}{
+		{after, after, ""},
+		{before, after, `10.0.1.2 is free, and used by "service web"`},
+		{after, before, `10.0.1.2 is used by "service web", and by ""`},
+		{after, allocator.NewAddresses(l.store.Draft()), "1 pools, and 2"},
+	} {
+		if got := test.a.Difference(test.b); got != test.want {
+			t.Errorf("%q, want %q", got, test.want)
+		}
+	}
+}
+
 // Before the swarm's format has networks nothing is given out.
 func TestFormatGate(t *testing.T) {
 	l := newLand()
@@ -270,6 +293,9 @@ func (l *land) check(t *rapid.T) {
 		taken[a] = who
 	}
 	d := l.store.Draft()
+	if text := l.addresses.Difference(allocator.NewAddresses(d)); text != "" {
+		t.Fatalf("a leader remembers something else than the store says: %s", text)
+	}
 	for s := range d.Services() {
 		for _, v := range s.VIPs {
 			take(v.Address.Addr(), string(s.ID))

@@ -29,6 +29,20 @@ func (toy) Parse(args []string) ([]script.Request, error) {
 			TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: args[4]}},
 			Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &replicas}},
 		}}}, nil
+	case len(args) == 3 && strings.Join(args[:2], " ") == "network create":
+		return []script.Request{script.CreateNetwork{Spec: swarm.NetworkSpec{Annotations: swarm.Annotations{Name: args[2]}}}}, nil
+	case len(args) == 3 && strings.Join(args[:2], " ") == "network rm":
+		return []script.Request{script.RemoveNetwork{Name: args[2]}}, nil
+	case len(args) == 5 && strings.Join(args[:2], " ") == "service join":
+		return []script.Request{script.ChangeService{Name: args[2], Networks: args[3:], Change: func(ids map[string]string, spec *swarm.ServiceSpec) error {
+			for _, name := range args[3:] {
+				if ids != nil && ids[name] == "" {
+					return errors.New("there is no network " + name)
+				}
+				spec.TaskTemplate.Networks = append(spec.TaskTemplate.Networks, swarm.NetworkAttachmentConfig{Target: ids[name]})
+			}
+			return nil
+		}}}, nil
 	case len(args) == 3 && strings.Join(args[:2], " ") == "service rm":
 		return []script.Request{script.RemoveService{Name: args[2]}}, nil
 	}
