@@ -12,7 +12,7 @@ const (
 	// StickyLabel, true, has connections of one client address go to one task, as
 	// long as there are as many.
 	StickyLabel = "swarmd.publish.sticky"
-	// AddressLabel is the only address of a host that published ports answer on,
+	// AddressLabel is the only IPv4 address of a host that published ports answer on,
 	// such as 127.0.0.1. Hosts that do not have the address do not answer.
 	AddressLabel = "swarmd.publish.address"
 )
@@ -36,8 +36,8 @@ func PublishingOf(labels map[string]string) (Publishing, error) {
 	}
 	if text, ok := labels[AddressLabel]; ok {
 		address, err := netip.ParseAddr(text)
-		if err != nil || address.Zone() != "" || address.Is4In6() {
-			return Publishing{}, fmt.Errorf("label %s: %q is no address of a host, such as 127.0.0.1", AddressLabel, text)
+		if err != nil || !address.Is4() {
+			return Publishing{}, fmt.Errorf("label %s: %q is no IPv4 address of a host, such as 127.0.0.1", AddressLabel, text)
 		}
 		if !address.IsUnspecified() {
 			p.Address = address

@@ -21,8 +21,8 @@ func TestPublishingOf(t *testing.T) {
 		{labels: map[string]string{state.StickyLabel: "yes"}, err: `label swarmd.publish.sticky: "yes" is neither true nor false`},
 		{labels: map[string]string{state.AddressLabel: "127.0.0.1", state.StickyLabel: "1"}, want: state.Publishing{Sticky: true, Address: loopback}},
 		{labels: map[string]string{state.AddressLabel: "0.0.0.0"}},
-		{labels: map[string]string{state.AddressLabel: "localhost"}, err: `label swarmd.publish.address: "localhost" is no address of a host, such as 127.0.0.1`},
-		{labels: map[string]string{state.AddressLabel: "fe80::1%eth0"}, err: `label swarmd.publish.address: "fe80::1%eth0" is no address of a host, such as 127.0.0.1`},
+		{labels: map[string]string{state.AddressLabel: "localhost"}, err: `label swarmd.publish.address: "localhost" is no IPv4 address of a host, such as 127.0.0.1`},
+		{labels: map[string]string{state.AddressLabel: "::1"}, err: `label swarmd.publish.address: "::1" is no IPv4 address of a host, such as 127.0.0.1`},
 	} {
 		got, err := state.PublishingOf(c.labels)
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {

@@ -32,11 +32,13 @@ type lab struct {
 }
 
 const (
-	innerName     = "eth0" // of a task that is on no overlay
-	hostAddress   = "192.0.2.1"
-	clientAddress = "192.0.2.2"
-	patience      = 5 * time.Second        // for what must happen; nothing waits for it to pass
-	silence       = 300 * time.Millisecond // after which what must not happen has not
+	innerName      = "eth0" // of a task that is on no overlay
+	hostAddress    = "192.0.2.1"
+	clientAddress  = "192.0.2.2"
+	hostAddress6   = "2001:db8::1"
+	clientAddress6 = "2001:db8::2"
+	patience       = 5 * time.Second        // for what must happen; nothing waits for it to pass
+	silence        = 300 * time.Millisecond // after which what must not happen has not
 )
 
 func newLab(t testing.TB) *lab {
@@ -99,17 +101,18 @@ func (l *lab) cable() {
 		attrs.Name = "up0"
 		return h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "up0", PeerNamespace: netlink.NsFd(int(l.client))})
 	})
-	end := func(address string) func(h *netlink.Handle) error {
+	end := func(address, address6 string) func(h *netlink.Handle) error {
 		return func(h *netlink.Handle) error {
 			link, err := h.LinkByName("up0")
 			if err != nil {
 				return err
 			}
-			return errors.Join(ensureAddress(h, link, netip.MustParsePrefix(address+"/24")), h.LinkSetUp(link))
+			both := []netip.Prefix{netip.MustParsePrefix(address + "/24"), netip.MustParsePrefix(address6 + "/64")}
+			return errors.Join(ensureAddresses(h, link, both), h.LinkSetUp(link))
 		}
 	}
-	l.in(l.host, end(hostAddress))
-	l.in(l.client, end(clientAddress))
+	l.in(l.host, end(hostAddress, hostAddress6))
+	l.in(l.client, end(clientAddress, clientAddress6))
 	l.in(l.client, func(h *netlink.Handle) error {
 		return h.RouteAdd(&netlink.Route{Dst: ipNet(netip.MustParsePrefix("172.20.0.0/16")), Gw: net.ParseIP(hostAddress)})
 	})

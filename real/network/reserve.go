@@ -16,16 +16,16 @@ import (
 // Limits of what is done in this process for published ports.
 const (
 	reservationsMax = 4096 // sockets held
-	relayedMax      = 256  // connections to [::1] at a time; more are closed at once
+	relayedMax      = 1024 // connections over IPv6 at a time; more are closed at once
 	relayTimeout    = 10 * time.Second
 	acceptPause     = 100 * time.Millisecond // after a failure, as of too many open files
 )
 
 // reservations are sockets on published ports. One bound to the port keeps
 // processes of the host from taking it, as they would never be reached; one that
-// listens on [::1] relays to 127.0.0.1, as IPv6 cannot route its loopback
-// address and "localhost" is both. Neither is needed for what rules do, and both
-// end with the process.
+// listens for IPv6 relays to 127.0.0.1, as what leads to tasks is IPv4, and
+// "localhost" is both. Neither is needed for what rules do, and both end with the
+// process.
 type reservations struct {
 	host *host
 	log  *slog.Logger
@@ -94,7 +94,8 @@ func (r *reservations) converge(ports map[port][]netip.AddrPort) {
 	}
 }
 
-// relayed says whether a port is to answer on [::1] too.
+// relayed says whether a port is to answer over IPv6 too: on [::1] only, if it is
+// published on 127.0.0.1.
 func relayed(p port) bool {
 	return p.protocol == unix.IPPROTO_TCP && (!p.at.IsValid() || p.at == netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 }
@@ -135,7 +136,11 @@ func (r *reservations) bind(p port) error {
 }
 
 func (r *reservations) listen(p port) error {
-	l, err := net.Listen("tcp6", fmt.Sprintf("[::1]:%d", p.number))
+	at := net.IPv6unspecified
+	if p.at.IsValid() {
+		at = net.IPv6loopback
+	}
+	l, err := net.ListenTCP("tcp6", &net.TCPAddr{IP: at, Port: int(p.number)})
 	if err != nil {
 		return err
 	}
@@ -147,7 +152,7 @@ func (r *reservations) listen(p port) error {
 				return
 			}
 			if err != nil {
-				r.log.Warn("a connection to [::1] could not be accepted", "port", p.String(), "err", err)
+				r.log.Warn("a connection over IPv6 could not be accepted", "port", p.String(), "err", err)
 				time.Sleep(acceptPause)
 				continue
 			}
@@ -178,7 +183,7 @@ func (r *reservations) relay(client net.Conn, p port) {
 		return err
 	})
 	if err != nil {
-		r.log.Debug("a connection to [::1] could not be relayed", "port", p.String(), "err", err)
+		r.log.Debug("a connection over IPv6 could not be relayed", "port", p.String(), "err", err)
 		return
 	}
 	defer server.Close()

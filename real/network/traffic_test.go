@@ -70,6 +70,8 @@ func TestPublishedPortsAnswer(t *testing.T) {
 		{"published on loopback, from elsewhere", l.client, "tcp4", hostAddress + ":7001", "refused"},
 		{"no backend, on one address", l.client, "tcp4", hostAddress + ":7002", "refused"},
 
+		{"a client elsewhere, over IPv6", l.client, "tcp6", "[" + hostAddress6 + "]:8080", "web.1 172.20.0.1"},
+		{"published on loopback, from elsewhere over IPv6", l.client, "tcp6", "[" + hostAddress6 + "]:7001", "refused"},
 		{"the host, by the other loopback", l.host, "tcp6", "[::1]:7001", "web.2 172.20.0.1"},
 		{"the other loopback, published on one address", l.host, "tcp6", "[::1]:7002", "refused"},
 		{"the other loopback, no backend", l.host, "tcp6", "[::1]:9000", "refused"},
