@@ -80,6 +80,7 @@ type Join struct {
 	Remotes      []string // host:port
 	Token        string
 	Addr         string // advertised, host:port
+	DataPath     string // the IP address that traffic between containers goes by; "" is that of Addr
 	Availability swarm.NodeAvailability
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -26,7 +27,13 @@ type Identity struct {
 	Cluster state.ClusterID
 	Addr    string // advertised, host:port
 	Manager bool
+	// DataPath is the IP address that traffic between containers goes by; "" is that
+	// of Addr.
+	DataPath string
 }
+
+// dataPath is the IP address that traffic between containers goes by.
+func (id Identity) dataPath() string { return cmp.Or(id.DataPath, host(id.Addr)) }
 
 // Started is the first event of a process.
 type Started struct {

@@ -217,7 +217,7 @@ func (n *Node) foundWith(e AuthorityCreated, out *Step) {
 		return
 	}
 	f.authority = e
-	n.identity = Identity{Node: f.node, Cluster: f.cluster, Addr: f.call.AdvertiseAddr, Manager: true}
+	n.identity = Identity{Node: f.node, Cluster: f.cluster, Addr: f.call.AdvertiseAddr, DataPath: f.call.DataPathAddr, Manager: true}
 	out.do(Bootstrap{n.identity, e.Cert, e.Key, e.NodeKey})
 }
 

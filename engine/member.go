@@ -44,7 +44,7 @@ func (n *Node) join(now time.Time, request RequestID, call control.SwarmJoin, ou
 			return
 		}
 		n.joining = &joining{request: request, until: now.Add(joinPatience)}
-		out.do(Join{Remotes: call.RemoteAddrs, Token: call.JoinToken, Addr: call.AdvertiseAddr, Availability: call.Availability})
+		out.do(Join{Remotes: call.RemoteAddrs, Token: call.JoinToken, Addr: call.AdvertiseAddr, DataPath: call.DataPathAddr, Availability: call.Availability})
 	}
 }
 

@@ -86,7 +86,7 @@ func (w *worker) follow(n *Node, now time.Time) {
 	w.session = n.mint.Uint64N(1<<63) + 1
 	w.sequence, w.reports = 0, 0
 	w.applied, w.planned = 0, nil
-	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), Certificate: n.renewal.Has().Version, Description: n.description}
+	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), DataPath: n.identity.dataPath(), Certificate: n.renewal.Has().Version, Description: n.description}
 	if n.identity.Manager {
 		hello.ManagerAddr = n.identity.Addr
 	}
@@ -378,7 +378,7 @@ func (w *worker) follows() {
 
 // plan is the network that a node's endpoints call for.
 func (w *worker) plan(n *Node, generation uint64, endpoints []agent.Endpoint) netplan.Plan {
-	underlay, _ := netip.ParseAddr(host(n.identity.Addr))
+	underlay, _ := netip.ParseAddr(n.identity.dataPath())
 	in := netplan.Input{
 		Generation: generation, Gateway: Gateway(),
 		Self: n.identity.Node, Underlay: underlay, Mesh: n.mesh, Tables: &w.tables, Kept: w.awaits,

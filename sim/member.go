@@ -63,7 +63,7 @@ func (h *Host) join(f engine.Join) {
 			h.take(engine.Joined{Err: err})
 			return
 		}
-		id := engine.Identity{Node: a.Node, Cluster: a.Cluster, Addr: f.Addr, Manager: a.Manager}
+		id := engine.Identity{Node: a.Node, Cluster: a.Cluster, Addr: f.Addr, DataPath: f.DataPath, Manager: a.Manager}
 		h.cert = certificateOf(a, to)
 		h.managers = nil
 		for _, m := range a.Managers {

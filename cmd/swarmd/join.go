@@ -166,7 +166,7 @@ func (m *membership) join(f engine.Join) (engine.Identity, newcomer, error) {
 	case !ca.HasRoot(given.Root, token.Digest) || c.Node != given.Node || c.Cluster != given.Cluster || c.Manager != given.Manager:
 		return none, newcomer{}, errors.New("the manager has answered with a certificate that is not of its swarm")
 	}
-	id := engine.Identity{Node: c.Node, Cluster: c.Cluster, Addr: f.Addr, Manager: c.Manager}
+	id := engine.Identity{Node: c.Node, Cluster: c.Cluster, Addr: f.Addr, DataPath: f.DataPath, Manager: c.Manager}
 	lock, err := c.lock()
 	if err != nil {
 		return none, newcomer{}, err

@@ -258,3 +258,54 @@ func (c *cluster) breakByHand(h *lab.Host) {
 		}
 	}
 }
+
+// Traffic between containers goes by the addresses that nodes were given for it, and
+// does so after a restart; what the swarm says of itself goes by the others.
+func TestDataPath(t *testing.T) {
+	c := newCluster(t, 2)
+	a, b := c.hosts[0], c.hosts[1]
+	path := map[*lab.Host]string{a: "10.78.0.10", b: "10.78.0.11"}
+	for h, address := range path {
+		if out, err := c.on(h, "ip", "addr", "add", address+"/24", "dev", "eth0"); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	c.docker(a, "swarm", "init", "--advertise-addr", a.Addr, "--data-path-addr", path[a])
+	c.docker(b, "swarm", "join", "--advertise-addr", b.Addr, "--data-path-addr", path[b], "--token", c.docker(a, "swarm", "join-token", "-q", "worker"), a.Addr)
+	c.docker(a, "network", "create", "-d", "overlay", "back")
+	c.docker(a, "service", "create", "--no-resolve-image", "-d", "--name", "web", "--mode", "global", "--network", "back", "--publish", "80:80", "busybox", "sh", "-c",
+		"hostname >/tmp/index.html; exec httpd -f -p 80 -h /tmp")
+	c.replicas(a, "2/2")
+	for range 2 {
+		c.asPlanned()
+		for h, other := range map[*lab.Host]string{a: path[b], b: path[a]} {
+			for _, words := range [][]string{
+				{"bridge", "fdb", "show", "dev", "ing-4096"},
+				{"nsenter", "--net=" + filepath.Join(h.Dir, "run", "netns", ".overlays"), "bridge", "fdb"},
+			} {
+				out, err := c.on(h, words...)
+				if err != nil || strings.Count(out, " dst ") != 1 || !strings.Contains(out, " dst "+other+" ") {
+					t.Errorf("%s: %v: %v\n%s", h.Name, words, err, out)
+				}
+			}
+			seen := map[string]bool{}
+			for range 4 {
+				out, err := c.on(h, "curl", "-sS", "--max-time", "5", "http://"+h.Addr+"/")
+				if err != nil {
+					t.Errorf("%s: %v: %s", h.Name, err, out)
+				}
+				seen[out] = true
+			}
+			if len(seen) != 2 {
+				t.Errorf("%s is answered by %v", h.Name, seen)
+			}
+		}
+		if got := c.docker(a, "node", "inspect", b.Name, "--format", "{{.Status.Addr}}"); got != b.Addr {
+			t.Errorf("the node's address is %s", got)
+		}
+		c.kill(b)
+		c.restart(b)
+		c.nodes(a, b.Name+" Ready")
+		c.replicas(a, "2/2")
+	}
+}

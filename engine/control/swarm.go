@@ -226,10 +226,16 @@ func initAddresses(call SwarmInit) *Failed {
 		return plain(Invalid, "invalid ListenAddr %q: invalid empty address", call.ListenAddr)
 	case err != nil || addr.Addr().IsUnspecified():
 		return plain(Invalid, "advertise address must be a non-zero IP address or network interface (with optional port number)")
-	case call.DataPathAddr != "" && call.DataPathAddr != addr.Addr().String():
-		return unserved("a data path address other than the advertised one", "leave --data-path-addr out")
+	case call.DataPathAddr != "" && !usable(call.DataPathAddr):
+		return plain(Invalid, "data path address must be a non-zero IP address")
 	}
 	return nil
+}
+
+// usable reports whether a text is an IP address that others can send to.
+func usable(text string) bool {
+	a, err := netip.ParseAddr(text)
+	return err == nil && !a.IsUnspecified()
 }
 
 func dataPathPort(port uint32) *Failed {

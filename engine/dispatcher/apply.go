@@ -11,6 +11,7 @@ import (
 
 	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
+	"github.com/swarmd/swarmd/engine/wire"
 )
 
 // Apply writes to d what nodes have said since, and which have fallen silent. It
@@ -41,6 +42,14 @@ func (p *Dispatcher) Apply(d *state.Draft, now time.Time, wall state.Wall) {
 	p.expireWaves()
 }
 
+// dataPath is where traffic for a node's containers goes, "" if to its address.
+func dataPath(hello *wire.Hello) string {
+	if hello.DataPath == hello.Addr {
+		return ""
+	}
+	return hello.DataPath
+}
+
 // greet makes a node that said Hello Ready, and what it says of itself known.
 func (p *Dispatcher) greet(d *state.Draft, id state.NodeID, wall state.Wall) {
 	n, old := p.nodes[id], d.Node(id)
@@ -49,12 +58,12 @@ func (p *Dispatcher) greet(d *state.Draft, id state.NodeID, wall state.Wall) {
 	}
 	hello := n.hello
 	n.hello = nil
-	if old == nil || old.State == state.NodeReady && old.Addr == hello.Addr && old.ManagerAddr == hello.ManagerAddr && old.Certificate == hello.Certificate && same(old.Description, hello.Description) {
+	if old == nil || old.State == state.NodeReady && old.Addr == hello.Addr && old.ManagerAddr == hello.ManagerAddr && old.DataPath == dataPath(hello) && old.Certificate == hello.Certificate && same(old.Description, hello.Description) {
 		return
 	}
 	put := *old
 	put.Addr, put.ManagerAddr, put.Description = hello.Addr, hello.ManagerAddr, hello.Description
-	put.Certificate = hello.Certificate
+	put.Certificate, put.DataPath = hello.Certificate, dataPath(hello)
 	if put.State != state.NodeReady && !mutant.On(mutant.ReturnUnnoticed) {
 		put.State, put.Since, put.Message = state.NodeReady, wall, ""
 	}

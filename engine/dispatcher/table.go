@@ -88,7 +88,7 @@ func (p *Dispatcher) observeTable(delta *state.Delta) {
 		b, a := n.Before, n.After
 		switch {
 		case b == nil && a == nil:
-		case b == nil || a == nil, b.Addr != a.Addr, b.Mesh != a.Mesh:
+		case b == nil || a == nil, b.Addr != a.Addr, b.DataPath != a.DataPath, b.Mesh != a.Mesh:
 			x.peers = append(x.peers, cmp.Or(a, b).ID)
 		}
 		if b != nil && a != nil && b.State != a.State {
@@ -351,7 +351,7 @@ func (p *Dispatcher) tables(d *state.Draft, n *node) *wire.Tables {
 	for _, id := range unique(peers) {
 		peer := wire.Peer{Node: id, Gone: true}
 		if o := d.Node(id); o != nil {
-			underlay, _ := netip.ParseAddr(o.Addr)
+			underlay, _ := netip.ParseAddr(cmp.Or(o.DataPath, o.Addr))
 			peer = wire.Peer{Node: id, Underlay: underlay, Mesh: o.Mesh}
 		}
 		m.Peers = append(m.Peers, peer)

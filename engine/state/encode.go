@@ -109,6 +109,7 @@ func (n *Node) append(b []byte) []byte {
 	e.addr(14, n.Mesh)
 	e.uint(15, n.Trust)
 	e.uint(16, n.Certificate)
+	e.text(17, n.DataPath)
 	return append(e.b, n.Unknown...)
 }
 
@@ -138,6 +139,8 @@ func decodeNode(id string, b []byte) (*Node, error) {
 			n.Key = clone(d.data)
 		case 14:
 			n.Mesh = d.addr()
+		case 17:
+			n.DataPath = string(d.data)
 		case 15:
 			n.Trust = d.num
 		case 16:

@@ -94,6 +94,7 @@ type Node struct {
 	Spec        swarm.NodeSpec
 	Description swarm.NodeDescription
 	Addr        string // IP without port
+	DataPath    string // the IP that traffic between containers goes by; "" is Addr
 	State       NodeState
 	Since       Wall // when State became what it is
 	Message     string

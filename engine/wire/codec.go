@@ -38,6 +38,7 @@ func Append(b []byte, message Message) []byte {
 		b = binary.AppendUvarint(b, m.Session)
 		b = appendText(b, m.Addr)
 		b = appendText(b, m.ManagerAddr)
+		b = appendText(b, m.DataPath)
 		b = binary.AppendUvarint(b, m.Certificate)
 		description, err := json.Marshal(m.Description)
 		invariant.Check(err == nil, "a node's description cannot be written: %v", err)
@@ -174,7 +175,7 @@ type reader struct {
 func (r *reader) message() Message {
 	switch kind := r.byte(); kind {
 	case kindHello:
-		m := Hello{Session: r.uvarint(), Addr: r.text(), ManagerAddr: r.text(), Certificate: r.uvarint()}
+		m := Hello{Session: r.uvarint(), Addr: r.text(), ManagerAddr: r.text(), DataPath: r.text(), Certificate: r.uvarint()}
 		if data := r.bytes(); r.err == nil {
 			r.err = json.Unmarshal(data, &m.Description)
 		}

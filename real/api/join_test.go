@@ -71,8 +71,8 @@ func TestJoin(t *testing.T) {
 		body: `{"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"10.0.0.1","RemoteAddrs":["10.0.0.9:2377"]}`,
 		want: control.SwarmJoin{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377", RemoteAddrs: []string{"10.0.0.9:2377"}},
 	}, {
-		name: "another data path", interfaces: []string{"10.0.0.1"}, status: 501, body: `{"DataPathAddr":"10.0.0.7","RemoteAddrs":["a:1"]}`,
-		text: "a data path address other than the advertised one: not served yet; leave --data-path-addr out",
+		name: "another data path", interfaces: []string{"10.0.0.1"}, status: 200, body: `{"ListenAddr":"0.0.0.0:2377","DataPathAddr":"10.9.0.7","RemoteAddrs":["10.0.0.9:2377"]}`,
+		want: control.SwarmJoin{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "10.0.0.1:2377", DataPathAddr: "10.9.0.7", RemoteAddrs: []string{"10.0.0.9:2377"}},
 	}, {
 		name: "nobody to ask", interfaces: []string{"10.0.0.1"}, status: 400, body: `{}`, text: "at least 1 RemoteAddr is required to join",
 	}, {

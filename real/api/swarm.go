@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -79,9 +78,6 @@ func (s *Server) joinSwarm(w http.ResponseWriter, r *http.Request) error {
 	addresses, err := resolveJoining(s.interfaces, request.ListenAddr, cmp.Or(request.AdvertiseAddr, s.advertise), request.DataPathAddr, remotes)
 	if err != nil {
 		return err
-	}
-	if advertised, _, err := net.SplitHostPort(addresses.advertise); err == nil && addresses.dataPath != "" && addresses.dataPath != advertised {
-		return fail(http.StatusNotImplemented, "a data path address other than the advertised one: not served yet; leave --data-path-addr out")
 	}
 	_, err = call[control.Done](r.Context(), s.engine, control.SwarmJoin{
 		ListenAddr:    addresses.listen,

@@ -22,6 +22,9 @@ type Identity struct {
 	Cluster state.ClusterID
 	Addr    string // advertised, host:port
 	Manager bool
+	// DataPath is the IP address that traffic between containers goes by; "" is that
+	// of Addr.
+	DataPath string
 }
 
 // identityRecord is the file: readable by people, and proof against damage.
@@ -30,6 +33,7 @@ type identityRecord struct {
 	Cluster  state.ClusterID `json:"cluster"`
 	Addr     string          `json:"addr"`
 	Manager  bool            `json:"manager"`
+	DataPath string          `json:"dataPath,omitempty"`
 	Checksum uint32          `json:"checksum"` // CRC-32C of the record without it
 }
 
@@ -76,7 +80,7 @@ func encodeIdentity(id Identity) ([]byte, error) {
 	if id.Node == "" || id.Cluster == "" {
 		return nil, errors.New("an identity needs a node and a cluster")
 	}
-	record := identityRecord{Node: id.Node, Cluster: id.Cluster, Addr: id.Addr, Manager: id.Manager}
+	record := identityRecord{Node: id.Node, Cluster: id.Cluster, Addr: id.Addr, Manager: id.Manager, DataPath: id.DataPath}
 	sum, err := record.sum()
 	if err != nil {
 		return nil, err
@@ -101,7 +105,7 @@ func decodeIdentity(data []byte) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	id := Identity{Node: record.Node, Cluster: record.Cluster, Addr: record.Addr, Manager: record.Manager}
+	id := Identity{Node: record.Node, Cluster: record.Cluster, Addr: record.Addr, Manager: record.Manager, DataPath: record.DataPath}
 	if sum != record.Checksum || id.Node == "" || id.Cluster == "" {
 		return Identity{}, errors.New("the identity has a wrong checksum")
 	}
