@@ -63,6 +63,19 @@ func (h *Host) program() Program {
 	return h.w.program
 }
 
+// Install has the host run the other program of its world from its next start on, or
+// the usual one again. It reports whether there is another one.
+func (h *Host) Install(other bool) bool {
+	if h.w.other == nil {
+		return false
+	}
+	h.config.Program = nil
+	if other {
+		h.config.Program = h.w.other
+	}
+	return true
+}
+
 // startBox begins a life of the daemon in a sandbox.
 func (h *Host) startBox() {
 	b := &box{

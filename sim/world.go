@@ -47,6 +47,9 @@ type Config struct {
 	// Program, if set, is what managers run, each in a sandbox: the log is then real,
 	// and not modelled.
 	Program Program
+	// Other, if set, is another program that managers may be made to run: see
+	// [Host.Install].
+	Other Program
 	// Unguarded names guards of the log that are off, in a program that can do without.
 	Unguarded []string
 	// Verbose has what daemons in sandboxes log be a part of the trace.
@@ -82,7 +85,7 @@ type World struct {
 	links              []link
 	log                *raftModel // nil where managers run in sandboxes
 	raft               *boxes     // nil where the log is modelled
-	program            Program
+	program, other     Program
 	trace              *Trace
 	images             map[string]Image
 	cluster            state.ClusterID
@@ -135,7 +138,7 @@ func New(c Config) (*World, error) {
 	if c.Program == nil {
 		w.log = newRaftModel(w, c.SnapshotEntries)
 	} else {
-		w.program, w.raft = c.Program, newBoxes(w, c)
+		w.program, w.other, w.raft = c.Program, c.Other, newBoxes(w, c)
 	}
 	w.found(c, mint)
 	for _, h := range w.Hosts {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/swarmd/swarmd/sim"
 	"github.com/swarmd/swarmd/sim/sandbox"
 	"github.com/swarmd/swarmd/sim/script"
 )
@@ -65,7 +66,10 @@ func parsed(t testing.TB, file, text string) *script.Script {
 // and the same seed gives the same run, to the byte.
 func TestRaftWorld(t *testing.T) {
 	w := raftWorld(t)
-	for _, name := range []string{"leader-loss", "node-shutdown", "partition-leader", "power-loss"} {
+	for _, name := range []string{
+		"leader-loss", "node-shutdown", "node-power-loss", "power-loss",
+		"partition-bridge", "partition-clients", "partition-leader", "partition-leader-one-way", "partition-one-way", "partition-symmetric",
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := story(t, "../../scenarios/"+name+".txt")
 			first, err := w.play(s, 1, nil)
@@ -111,6 +115,46 @@ func TestGuardStories(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Two builds of what managers run make one swarm, through an upgrade of one manager
+// after another, and back.
+func TestTwoBuilds(t *testing.T) {
+	usual, other := raftWorld(t), raftWorld(t, "any")
+	s := story(t, "../../scenarios/raft/upgrade.txt")
+	var traces []string
+	for range 2 {
+		starts := &counted{Program: other.program}
+		config := s.Config
+		config.Seed, config.Program, config.Other = 1, usual.program, starts
+		stage, err := script.NewModel(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcome := script.Play(s, stage)
+		stage.World.Close()
+		if len(outcome.Violations) > 0 {
+			t.Fatalf("line %d: %s: %v", outcome.Line, outcome.Text, outcome.Violations)
+		}
+		if starts.n != 3 {
+			t.Errorf("the other build was started %d times, once on each of 3 managers is what the story says", starts.n)
+		}
+		traces = append(traces, stage.World.Trace().Sum())
+	}
+	if traces[0] != traces[1] {
+		t.Errorf("the run has the hash %s, and once more %s", traces[0], traces[1])
+	}
+}
+
+// counted is a program that counts its processes.
+type counted struct {
+	sim.Program
+	n int
+}
+
+func (c *counted) Start(system sim.System, argument string) sim.Instance {
+	c.n++
+	return c.Program.Start(system, argument)
 }
 
 func played(t *testing.T, w world, s *script.Script, seed uint64) *report {

@@ -32,6 +32,7 @@ func realCannot(n script.Need) string {
 	)
 	why := map[string]string{
 		"clock": clock, "storm --clock": clock, "storm --drift": clock,
+		"install":  "one swarmd is run on all hosts: --swarmd says which",
 		"transfer": "swarmd never hands its leadership over when asked", "swarm --trailing-entries": snapshots, "swarm --snapshot-interval": snapshots,
 		"disk": disk, "storm --disk-slow": disk, "storm --disk-stuck": disk,
 		"mishaps": containerd, "storm --mishaps": containerd, "lose-runtime": containerd, "storm --lose-runtime": containerd,

@@ -32,6 +32,7 @@ const (
 type world struct {
 	name      string
 	program   *sandbox.Program // nil in world model
+	other     *sandbox.Program // nil if there is no other build
 	unguarded []string
 	verbose   bool
 }
@@ -41,6 +42,9 @@ func (w world) shape(c *sim.Config) {
 	if w.program != nil {
 		c.Program, c.Unguarded, c.Verbose = w.program, w.unguarded, w.verbose
 	}
+	if w.other != nil {
+		c.Other = w.other
+	}
 }
 
 // stage is how plans are played there.
@@ -48,18 +52,21 @@ func (w world) stage() plan.Stage { return plan.Stage{Parser: parser{}, Shape: w
 
 // close lets go of what the world runs.
 func (w world) close() error {
-	if w.program == nil {
-		return nil
+	var failed []error
+	for _, p := range []*sandbox.Program{w.program, w.other} {
+		if p != nil {
+			failed = append(failed, p.Close())
+		}
 	}
-	return w.program.Close()
+	return errors.Join(failed...)
 }
 
 // A worldChoice is what the command line says of the world.
 type worldChoice struct {
-	name, guest string
-	unguarded   []string
-	verbose     bool
-	real        bool // the command can play in the real world too
+	name, guest, other string
+	unguarded          []string
+	verbose            bool
+	real               bool // the command can play in the real world too
 }
 
 func (f *worldChoice) add(flags *pflag.FlagSet) {
@@ -69,6 +76,7 @@ func (f *worldChoice) add(flags *pflag.FlagSet) {
 	}
 	flags.StringVar(&f.name, "world", worldModel, "world to play in: model, simulated in one thread; raft, the same with managers that run production's code in sandboxes"+words)
 	flags.StringVar(&f.guest, "guest", "", "what managers of world raft run (default "+guestFile+" beside swarmsim)")
+	flags.StringVar(&f.other, "other-guest", "", "another build of what managers run, for stories that install it")
 	flags.StringSliceVar(&f.unguarded, "unguarded", nil, "turn off guards against faults of hashicorp/raft: heartbeat, vote, livelock, transfer, stall, notify, barrier")
 	flags.BoolVar(&f.verbose, "guest-log", false, "have what managers of world raft log be in the trace")
 }
@@ -76,8 +84,8 @@ func (f *worldChoice) add(flags *pflag.FlagSet) {
 // open makes the world ready.
 func (f *worldChoice) open() (world, error) {
 	switch {
-	case f.name != worldRaft && (f.guest != "" || len(f.unguarded) > 0 || f.verbose):
-		return world{}, errors.New("--guest, --unguarded and --guest-log are for --world raft")
+	case f.name != worldRaft && (f.guest != "" || f.other != "" || len(f.unguarded) > 0 || f.verbose):
+		return world{}, errors.New("--guest, --other-guest, --unguarded and --guest-log are for --world raft")
 	case f.name == worldModel, f.name == worldReal && f.real:
 		return world{name: f.name}, nil
 	case f.name != worldRaft:
@@ -95,11 +103,14 @@ func (f *worldChoice) open() (world, error) {
 	if err == nil {
 		cache = filepath.Join(cache, "swarmsim")
 	}
-	program, err := sandbox.Load(file, cache)
-	if err != nil {
-		return world{}, err
+	w := world{name: worldRaft, unguarded: f.unguarded, verbose: f.verbose}
+	if w.program, err = sandbox.Load(file, cache); err != nil || f.other == "" {
+		return w, err
 	}
-	return world{worldRaft, program, f.unguarded, f.verbose}, nil
+	if w.other, err = sandbox.Load(f.other, cache); err != nil {
+		return world{}, errors.Join(err, w.close())
+	}
+	return w, nil
 }
 
 // file is what managers run.
@@ -130,6 +141,9 @@ func (w world) flags() string {
 	s := "--world " + w.name + " "
 	if len(w.unguarded) > 0 {
 		s += "--unguarded " + strings.Join(w.unguarded, ",") + " "
+	}
+	if w.other != nil {
+		s += "--other-guest FILE "
 	}
 	return s
 }

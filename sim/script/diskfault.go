@@ -79,3 +79,22 @@ func (p *parsing) transfer(r *reader) (deed, error) {
 		done(err)
 	}, err
 }
+
+// install reads which build of swarmd managers run from their next start on.
+func (p *parsing) install(r *reader) (deed, error) {
+	build, err := r.word("which build, usual or other")
+	if err == nil && build != "usual" && build != "other" {
+		r.at--
+		err = r.want("which build, usual or other")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !r.accept("on") {
+		return nil, r.want("on, and the managers that are to run it")
+	}
+	t, err := r.targets()
+	return each(t, func(p *player, h string) error {
+		return p.fault(Install{h, build == "other"}, "install", build, "on", h)
+	}), err
+}

@@ -45,6 +45,10 @@ func (m *Model) Do(f Fault) error {
 		if !w.Host(f.Host).SetDiskFault(f.DiskFault) {
 			return errors.New("in this world the log is a model, and so is its disk: play it with --world raft")
 		}
+	case Install:
+		if !w.Host(f.Host).Install(f.Other) {
+			return errors.New("there is no other build here: play it with --world raft --other-guest FILE")
+		}
 	case HandOver:
 		if !w.Host(f.Host).HandOver(w.Host(f.To)) {
 			return errors.New("in this world the log is a model, which hands nothing over: play it with --world raft")

@@ -193,6 +193,8 @@ func (p *parsing) instant(r *reader) (deed, error) {
 		return p.disk(r)
 	case "transfer":
 		return p.transfer(r)
+	case "install":
+		return p.install(r)
 	case "mishaps":
 		return p.mishaps(r)
 	case "lose-runtime":
@@ -235,4 +237,4 @@ func (p *parsing) begin(verb string) {
 // commands are all there are, for those who mistype one.
 const commands = "swarm, host, image; service, network, node, swarm update; advance, await, idle, expect, check, settle, always, never, sometimes; " +
 	"at, after, every, when, whenever, on, try; crash, kill, poweroff, start, restart, pause, resume, suspend, wakeup; " +
-	"cut, clog, unclog, heal, link, isolate, partition, bridge; clock, disk, transfer, mishaps, lose-runtime, end; pick, note, storm, clients"
+	"cut, clog, unclog, heal, link, isolate, partition, bridge; clock, disk, transfer, install, mishaps, lose-runtime, end; pick, note, storm, clients"

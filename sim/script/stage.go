@@ -212,6 +212,12 @@ type (
 	}
 	// HandOver asks the log of a manager that leads to have another one lead.
 	HandOver struct{ Host, To string }
+	// Install has a manager run the other build of swarmd from its next start on, or
+	// the usual one.
+	Install struct {
+		Host  string
+		Other bool
+	}
 	// SetMishaps says what may go wrong in the container runtime from now on.
 	SetMishaps struct {
 		Host    string
@@ -245,6 +251,7 @@ func (SetDrift) isFault()     {}
 func (SetDisk) isFault()      {}
 func (BreakDisk) isFault()    {}
 func (HandOver) isFault()     {}
+func (Install) isFault()      {}
 func (SetMishaps) isFault()   {}
 func (LoseRuntime) isFault()  {}
 func (EndContainer) isFault() {}
