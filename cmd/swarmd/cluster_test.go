@@ -104,6 +104,15 @@ func (c *cluster) nodes(h *lab.Host, want ...string) time.Duration {
 	}, "node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}")
 }
 
+// whole waits until a manager shows every node ready, one manager that leads, whichever
+// that is, and so many that follow.
+func (c *cluster) whole(h *lab.Host, follow int) {
+	c.t.Helper()
+	c.until(h, func(out string) bool {
+		return strings.Count(out, "Ready") == len(c.hosts) && strings.Count(out, "Leader") == 1 && strings.Count(out, "Reachable") == follow
+	}, "node", "ls", "--format", "{{.Status}} {{.ManagerStatus}}")
+}
+
 // replicas waits until as many tasks of the service run as it should have.
 func (c *cluster) replicas(h *lab.Host, want string) {
 	c.t.Helper()

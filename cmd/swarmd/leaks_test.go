@@ -56,7 +56,7 @@ func TestSecretsStay(t *testing.T) {
 	if out, err := c.unlock(b, unlock); err != nil {
 		t.Fatalf("the key: %v %s", err, out)
 	}
-	c.nodes(a, "swarm-00 Ready Leader", "swarm-01 Ready Reachable")
+	c.whole(a, 1)
 	kept.nowhere(c)
 
 	t.Log("the lock is taken off, and one after another leaves")

@@ -16,14 +16,10 @@ func TestMovedManager(t *testing.T) {
 	c.docker(a, "swarm", "init", "--advertise-addr", a.Addr)
 	c.docker(b, "swarm", "join", "--listen-addr", b.Addr, "--token", c.docker(a, "swarm", "join-token", "-q", "manager"), a.Addr)
 	c.docker(w, "swarm", "join", "--token", c.docker(a, "swarm", "join-token", "-q", "worker"), a.Addr)
-	c.nodes(a, "swarm-00 Ready Leader", "swarm-01 Ready Reachable", "swarm-02 Ready")
+	c.whole(a, 1)
 	const where = "{{.Status.Addr}} {{.ManagerStatus.Addr}}"
 	if got := c.docker(a, "node", "inspect", "swarm-01", "--format", where); got != b.Addr+" "+b.Addr+":2377" {
 		t.Fatalf("the manager is at %s", got)
-	}
-
-	whole := func(out string) bool {
-		return strings.Count(out, "Ready") == 3 && strings.Count(out, "Leader")+strings.Count(out, "Reachable") == 2
 	}
 
 	t.Log("the host gets another address, and the daemon does not know")
@@ -35,7 +31,7 @@ func TestMovedManager(t *testing.T) {
 	t.Log("it is told by the name of an interface, and by the address")
 	c.move(b, after, "--advertise-addr", "eth0", "--listen-addr", after)
 	c.until(a, is(after+" "+after+":2377"), "node", "inspect", "swarm-01", "--format", where)
-	c.until(b, whole, "node", "ls", "--format", "{{.Status}} {{.ManagerStatus}}")
+	c.whole(b, 1)
 	managers := func(out string) bool {
 		return strings.Contains(out, after+":2377") && strings.Contains(out, a.Addr+":2377") && !strings.Contains(out, before)
 	}
@@ -45,7 +41,7 @@ func TestMovedManager(t *testing.T) {
 	c.kill(b)
 	b.Args = []string{"--listen-addr", after}
 	c.restart(b)
-	c.until(b, whole, "node", "ls", "--format", "{{.Status}} {{.ManagerStatus}}")
+	c.whole(b, 1)
 	if got := c.docker(a, "node", "inspect", "swarm-01", "--format", where); got != after+" "+after+":2377" {
 		t.Errorf("the manager is at %s", got)
 	}

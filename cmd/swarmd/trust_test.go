@@ -112,9 +112,7 @@ func (c *cluster) expire(root authority, a, b, w *lab.Host) {
 	for _, h := range c.hosts {
 		c.restart(h)
 	}
-	c.until(b, func(out string) bool {
-		return strings.Count(out, "Ready") == len(c.hosts) && strings.Count(out, "Leader")+strings.Count(out, "Reachable") == 2
-	}, "node", "ls", "--format", "{{.Status}} {{.ManagerStatus}}")
+	c.whole(b, 1)
 	for _, h := range c.hosts {
 		c.fresh(h)
 	}
@@ -163,7 +161,7 @@ func (c *cluster) demote(a, b, w *lab.Host) {
 		x.try(one, a)
 	}
 	c.docker(a, "node", "promote", "swarm-01")
-	c.nodes(b, "swarm-00 Ready Leader", "swarm-01 Ready Reachable")
+	c.whole(b, 1)
 }
 
 // refound loses a manager of two for ever, and has the other go on alone.
