@@ -107,7 +107,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	server := api.New(api.Config{
 		Engine: engineOf{d}, Runtime: localOf{d.runtime.Local()}, Nodes: remoteLogs{d.peers}, Host: host, Log: d.log,
-		Metrics: d.metrics(), Advertise: d.options.advertise, CheckNetwork: d.network.Check,
+		Metrics: d.metrics(), Advertise: d.options.advertise, DataPath: d.options.dataPath, CheckNetwork: d.network.Check,
 	})
 	d.log.Info("swarmd serves", "version", version, "hosts", d.options.hosts)
 	var serving sync.WaitGroup

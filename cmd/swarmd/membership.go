@@ -51,14 +51,13 @@ func (m *membership) identity() (engine.Identity, error) {
 	return engine.Identity(id), err
 }
 
-// move has a member be reached at another address from now on, durably.
-func (m *membership) move(id engine.Identity, addr string) (engine.Identity, error) {
-	if id.Node == "" || id.Addr == addr {
+// move has a member be reached at other addresses from now on, durably.
+func (m *membership) move(id, moved engine.Identity) (engine.Identity, error) {
+	if id.Node == "" || id == moved {
 		return id, nil
 	}
-	m.log.Info("this node is reached at another address than before", "before", id.Addr, "addr", addr)
-	id.Addr = addr
-	return id, disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(id))
+	m.log.Info("this node is reached at another address than before", "before", id.Addr, "addr", moved.Addr, "data path", moved.DataPath)
+	return moved, disk.SaveIdentity(disk.OS{}, m.dir, disk.Identity(moved))
 }
 
 // open runs the log of the identity on disk, if it is a manager's.

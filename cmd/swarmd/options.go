@@ -36,6 +36,7 @@ type options struct {
 	containerd string
 	advertise  string
 	listen     string
+	dataPath   string
 	insecure   []string
 	labels     []string
 	generic    []string
@@ -63,6 +64,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	o.places(f)
 	f.StringArrayVarP(&o.hosts, "host", "H", o.hosts, "Unix socket to serve the API on, as unix:///path; may be repeated")
 	f.StringVar(&o.advertise, "advertise-addr", "", "Address or interface that other nodes reach this host at, with or without a port. A member of a swarm whose address has changed is started with the new one, and the others learn of it (default: what swarm init or swarm join said)")
+	f.StringVar(&o.dataPath, "data-path-addr", "", "Address or interface that traffic between containers of different hosts goes by (default: what swarm init or swarm join said, or else the advertised address)")
 	f.StringVar(&o.listen, "listen-addr", "", "Address or interface that a manager listens on for other nodes, with or without a port (default: what swarm init or swarm join said)")
 	f.StringSliceVar(&o.insecure, "insecure-registry", nil, "Registry (host, host:port or CIDR) that may be spoken to without TLS; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "Label of this engine, key=value, for placement constraints; may be repeated")

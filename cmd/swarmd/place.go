@@ -39,5 +39,24 @@ func (d *daemon) place(id engine.Identity) (engine.Identity, error) {
 	if !local {
 		d.log.Warn("no interface of this host has the address that other nodes reach it at: if the host's address has changed, start swarmd with --advertise-addr", "addr", addr)
 	}
-	return d.membership.move(id, addr)
+	dataPath := ""
+	if d.options.dataPath != "" {
+		if dataPath, err = api.ResolveDataPath(interfaces, d.options.dataPath); err != nil {
+			return id, fmt.Errorf("--data-path-addr %q: %w", d.options.dataPath, err)
+		}
+	}
+	return d.membership.move(id, moved(id, addr, dataPath))
+}
+
+// moved is a member that others reach at another address, and whose containers'
+// traffic goes by dataPath, or, where that is "", by what it has gone by: if that was
+// the address that others reached it at, it goes with it.
+func moved(id engine.Identity, addr, dataPath string) engine.Identity {
+	before, _, err := net.SplitHostPort(id.Addr)
+	after, _, _ := net.SplitHostPort(addr)
+	if err == nil && id.DataPath == before {
+		id.DataPath = after
+	}
+	id.Addr, id.DataPath = addr, cmp.Or(dataPath, id.DataPath)
+	return id
 }

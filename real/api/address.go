@@ -93,11 +93,9 @@ func resolve(list func() ([]Interface, error), listen, advertise, dataPath strin
 		resolved.advertise = net.JoinHostPort(ip.String(), listenPort)
 	}
 	if dataPath != "" {
-		ip, err := resolveHost(interfaces, dataPath)
-		if err != nil || ip.IsUnspecified() {
-			return addresses{}, badRequest("data path address must be a non-zero IP address or network interface (without a port number)")
+		if resolved.dataPath, err = ResolveDataPath(interfaces, dataPath); err != nil {
+			return addresses{}, err
 		}
-		resolved.dataPath = ip.String()
 	}
 	return resolved, nil
 }
@@ -122,6 +120,16 @@ func ResolveAdvertise(interfaces []Interface, advertise, port string) (addr stri
 	}
 	local = slices.ContainsFunc(interfaces, func(i Interface) bool { return slices.Contains(i.Addresses, ip) })
 	return net.JoinHostPort(ip.String(), port), local, nil
+}
+
+// ResolveDataPath is the IP address that traffic between containers goes by, of what
+// a user has written: as for [ResolveListen], without a port.
+func ResolveDataPath(interfaces []Interface, dataPath string) (string, error) {
+	ip, err := resolveHost(interfaces, dataPath)
+	if err != nil || ip.IsUnspecified() {
+		return "", badRequest("data path address must be a non-zero IP address or network interface (without a port number)")
+	}
+	return ip.String(), nil
 }
 
 // remotesMax is how many managers a node that joins may be told of.

@@ -44,6 +44,7 @@ func TestJoin(t *testing.T) {
 		name, body string
 		interfaces []string
 		advertise  string // what the daemon was told
+		dataPath   string // and this
 		status     int
 		text       string
 		want       control.SwarmJoin
@@ -63,9 +64,9 @@ func TestJoin(t *testing.T) {
 		body: `{"ListenAddr":"0.0.0.0:3000","RemoteAddrs":["127.0.0.1:2377"]}`,
 		want: control.SwarmJoin{ListenAddr: "0.0.0.0:3000", AdvertiseAddr: "127.0.0.1:3000", RemoteAddrs: []string{"127.0.0.1:2377"}},
 	}, {
-		name: "as the daemon was told", interfaces: []string{"10.0.0.1", "10.0.0.2"}, advertise: "192.0.2.1:4000", status: 200,
+		name: "as the daemon was told", interfaces: []string{"10.0.0.1", "10.0.0.2"}, advertise: "192.0.2.1:4000", dataPath: "10.0.0.2", status: 200,
 		body: `{"ListenAddr":"0.0.0.0:2377","RemoteAddrs":["10.0.0.9:2377"]}`,
-		want: control.SwarmJoin{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "192.0.2.1:4000", RemoteAddrs: []string{"10.0.0.9:2377"}},
+		want: control.SwarmJoin{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "192.0.2.1:4000", DataPathAddr: "10.0.0.2", RemoteAddrs: []string{"10.0.0.9:2377"}},
 	}, {
 		name: "otherwise than the daemon was told", interfaces: []string{"10.0.0.1"}, advertise: "192.0.2.1", status: 200,
 		body: `{"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"10.0.0.1","RemoteAddrs":["10.0.0.9:2377"]}`,
@@ -84,7 +85,7 @@ func TestJoin(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			engine := &outside{scripted: scripted{t: t}}
 			config := testConfig(engine, &apitest.Runtime{})
-			config.Advertise = c.advertise
+			config.Advertise, config.DataPath = c.advertise, c.dataPath
 			config.Interfaces = func() ([]api.Interface, error) {
 				device := api.Interface{Name: "eth0"}
 				for _, addr := range c.interfaces {

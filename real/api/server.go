@@ -33,9 +33,10 @@ type Config struct {
 	Host  Host
 	// Interfaces lists the host's network interfaces; nil is [SystemInterfaces].
 	Interfaces func() ([]Interface, error)
-	// Advertise is the address, or interface, that others are to reach this host at
-	// where a request to found or join a swarm names none; "" chooses one.
-	Advertise string
+	// Advertise is the address, or interface, that others are to reach this host at,
+	// and DataPath what traffic between containers is to go by, where a request to
+	// found or join a swarm says nothing of that; "" leaves it open.
+	Advertise, DataPath string
 	// Metrics, if any, adds its own to what /metrics writes.
 	Metrics []Metric
 	// CheckNetwork tells how the host's network differs from its plan, one sentence
@@ -53,6 +54,7 @@ type Server struct {
 	host       Host
 	interfaces func() ([]Interface, error)
 	advertise  string
+	dataPath   string
 	metrics    []Metric
 	check      func(repair bool) ([]string, error)
 	log        *slog.Logger
@@ -71,6 +73,7 @@ func New(config Config) *Server {
 		host:       config.Host,
 		interfaces: config.Interfaces,
 		advertise:  config.Advertise,
+		dataPath:   config.DataPath,
 		metrics:    config.Metrics,
 		check:      config.CheckNetwork,
 		log:        config.Log,

@@ -37,7 +37,7 @@ func (s *Server) initSwarm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	addresses, err := resolve(s.interfaces, request.ListenAddr, cmp.Or(request.AdvertiseAddr, s.advertise), request.DataPathAddr)
+	addresses, err := resolve(s.interfaces, request.ListenAddr, cmp.Or(request.AdvertiseAddr, s.advertise), cmp.Or(request.DataPathAddr, s.dataPath))
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Server) joinSwarm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	addresses, err := resolveJoining(s.interfaces, request.ListenAddr, cmp.Or(request.AdvertiseAddr, s.advertise), request.DataPathAddr, remotes)
+	addresses, err := resolveJoining(s.interfaces, request.ListenAddr, cmp.Or(request.AdvertiseAddr, s.advertise), cmp.Or(request.DataPathAddr, s.dataPath), remotes)
 	if err != nil {
 		return err
 	}
