@@ -136,14 +136,9 @@ func (r *reckoning) network(n netplan.Network, id state.NetworkID) {
 	for _, b := range n.Balanced {
 		balanced[b.VIP] = b.Backends
 	}
+	names := map[string][]netip.Addr{}
 	for s := range r.c.View().Services() {
-		var serving, all []netip.Addr
-		for _, t := range r.ids {
-			if on := r.at(t, id); len(on) > 0 && t.Service == s.ID && r.serves(t) {
-				serving = append(serving, on[0])
-				all = append(all, on...)
-			}
-		}
+		serving, all := r.serving(s, id)
 		at := netip.Addr{}
 		for _, v := range s.VIPs {
 			if v.Network == id {
@@ -153,15 +148,39 @@ func (r *reckoning) network(n netplan.Network, id state.NetworkID) {
 			}
 		}
 		if len(all) > 0 {
-			r.same(named(n, "tasks."+s.Spec.Name), all, "the name tasks.%s stands for", s.Spec.Name)
+			names["tasks."+s.Spec.Name] = all
 		}
-		if at.IsValid() {
-			r.same(named(n, s.Spec.Name), []netip.Addr{at}, "the name %s stands for", s.Spec.Name)
+		for _, on := range s.Spec.TaskTemplate.Networks {
+			if on.Target != string(id) {
+				continue
+			}
+			for _, name := range append([]string{s.Spec.Name}, on.Aliases...) {
+				if at.IsValid() {
+					names[name] = append(names[name], at)
+				} else {
+					names[name] = append(names[name], all...)
+				}
+			}
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		r.same(named(n, name), names[name], "the name %s stands for", name)
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(balanced), netip.Addr.Compare) {
 		r.violate("%s is balanced, and is no service's", at)
 	}
+}
+
+// serving are the addresses of a service's tasks on a network that something may lead
+// to: the first of each, and all.
+func (r *reckoning) serving(s *state.Service, id state.NetworkID) (firsts, all []netip.Addr) {
+	for _, t := range r.ids {
+		if on := r.at(t, id); len(on) > 0 && t.Service == s.ID && r.serves(t) {
+			firsts = append(firsts, on[0])
+			all = append(all, on...)
+		}
+	}
+	return firsts, all
 }
 
 // ports looks at those that all nodes publish.
