@@ -37,10 +37,13 @@ func (t *Tables) Update(m *wire.Tables, full bool) {
 		set(t.peers, p.Node, p, p.Gone)
 	}
 	for _, n := range m.Networks {
+		delete(t.networks, n.ID)
+	}
+	if len(m.Networks) > 0 {
+		t.leave()
+	}
+	for _, n := range m.Networks {
 		set(t.networks, n.ID, n, n.Gone)
-		if n.Gone {
-			t.leave()
-		}
 	}
 	for _, s := range m.Services {
 		set(t.services, s.ID, s, s.Gone)
@@ -51,7 +54,8 @@ func (t *Tables) Update(m *wire.Tables, full bool) {
 }
 
 // leave forgets what was known for the sake of a network alone: of that the node is
-// told nothing more.
+// told nothing more. So it is with a network that comes though it is known: its last
+// task had gone, and who else went then was not told.
 func (t *Tables) leave() {
 	for _, task := range slices.Sorted(maps.Keys(t.endpoints)) {
 		e := t.endpoints[task]

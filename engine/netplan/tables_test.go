@@ -94,7 +94,8 @@ func changes(before, now string) string {
 // told are the lines that hold, in the order in which they came.
 type told []string
 
-// note takes a line in: a newer one of the same thing is in the place of the older.
+// note takes a line in: a newer one of the same thing is in the place of the older. With
+// a network comes all that is on it, and what was known for its sake before is forgotten.
 func (l *told) note(line string) {
 	kind := func(line string) string {
 		words := strings.Fields(line)
@@ -104,9 +105,12 @@ func (l *told) note(line string) {
 		return strings.Join(words[:2], " ")
 	}
 	newest, gone := strings.CutPrefix(line, "gone ")
+	known, _, _ := strings.Cut(strings.TrimPrefix(newest, "network "), " ")
 	var kept told
 	for _, old := range *l {
-		if kind(old) != kind(newest) {
+		forgotten := strings.HasPrefix(newest, "network ") && strings.HasPrefix(old, "endpoint ") &&
+			strings.Contains(old, " "+known+"=") && !strings.Contains(old, " mesh=")
+		if kind(old) != kind(newest) && !forgotten {
 			kept = append(kept, old)
 		}
 	}
