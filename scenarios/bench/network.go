@@ -44,6 +44,7 @@ const (
 	ratioNew        = ": new, of direct"
 	nameLatency     = "a name looked up, median"
 	nameLatencyMost = "a name looked up, of 100 the slowest"
+	storyPace       = "ab -n 3000 -c 150, by another node, %d running"
 	mapsRebuilt     = "1000 ports × 10 backends, CPU"
 	mapsChanged     = "one backend of 10,000, CPU"
 )
@@ -52,6 +53,7 @@ const (
 	wayPeriod    = 2 * time.Second
 	wayClients   = 4
 	lookupsCount = 3000
+	storyTasks   = 5
 )
 
 // A way is one from clients to a web server.
@@ -96,6 +98,36 @@ func measureNetwork(ctx context.Context, dir string, o options, add func(map[str
 			return err
 		}
 		add(values)
+	}
+	return l.story(ctx, o.rounds, add)
+}
+
+// story is a person with ab, who asks one task, and then five, by a node that runs
+// none of them. Where ab is not installed, nobody asks.
+func (l *load) story(ctx context.Context, rounds int, add func(map[string]float64)) error {
+	if _, missing := exec.LookPath("ab"); missing != nil {
+		return nil //nolint:nilerr // it is nothing that must be there
+	}
+	for _, n := range []uint64{1, storyTasks} {
+		err := l.s.update(ctx, func(s *dockerswarm.ServiceSpec) { s.Mode.Replicated.Replicas = &n })
+		if err := errors.Join(err, l.settled(ctx, int(n)+2)); err != nil { // and the clients
+			return err
+		}
+		for range rounds {
+			out, err := l.outside.Command(ctx, "ab", "-q", "-n", "3000", "-c", "150", fmt.Sprintf("http://%s:%d/", l.Hosts[1].Addr, loadPort)).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("ab: %w: %s", err, out)
+			}
+			pace := regexp.MustCompile(`Requests per second:\s+([0-9.]+)`).FindSubmatch(out)
+			if pace == nil || !regexp.MustCompile(`Failed requests:\s+0\n`).Match(out) {
+				return fmt.Errorf("ab has lost requests:\n%s", out)
+			}
+			value, err := strconv.ParseFloat(string(pace[1]), 64)
+			if err != nil {
+				return err
+			}
+			add(map[string]float64{fmt.Sprintf(storyPace, n): value})
+		}
 	}
 	return nil
 }

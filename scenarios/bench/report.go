@@ -76,6 +76,8 @@ func goals() []goal {
 		{name: wayVIP + ratioNew},
 		{name: wayVIPLocal + ratioKept, value: 0.85, more: true},
 		{name: wayVIPLocal + ratioNew},
+		{name: fmt.Sprintf(storyPace, 1), unit: "/s"},
+		{name: fmt.Sprintf(storyPace, storyTasks), unit: "/s"},
 		{name: nameLatency, unit: "ms"},
 		{name: nameLatencyMost, unit: "ms"},
 		{name: mapsRebuilt, unit: "ms", value: 100},
