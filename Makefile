@@ -6,7 +6,7 @@ DEPS  := containerd:containerd runc:runc ip:iproute2 nft:nftables conntrack:conn
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help deps build check lint portable unit race test scenarios sim mutants soak demo bench fuzz clean
+.PHONY: help deps build shuffled check lint portable unit race test scenarios sim mutants soak demo bench fuzz clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 deps: ## install what the machine lacks (Debian packages)
@@ -19,6 +19,9 @@ build: ## bin/swarmd, bin/swarmctl, bin/swarmsim, and what it runs in sandboxes
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o bin/guest.wasm ./sim/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -tags unguarded -o bin/guest-unguarded.wasm ./sim/guest
+shuffled: ## bin/guest-shuffled.wasm, for swarmsim --guest: the seed says which goroutine is next
+	$(GO) run ./sim/guest/shuffle bin/shuffled
+	GOOS=wasip1 GOARCH=wasm $(GO) build -overlay bin/shuffled/overlay.json -trimpath -ldflags '-s -w' -o bin/guest-shuffled.wasm ./sim/guest
 check: lint unit ## format, lint and unit tests: the command before a push
 lint: portable ## every rule of .golangci.yml
 	$(LINT) run ./...

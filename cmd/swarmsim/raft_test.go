@@ -17,11 +17,17 @@ import (
 // run is built here; what that is compiled to is kept between tests.
 func raftWorld(t testing.TB, unguarded ...string) world {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "guest.wasm")
-	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", file}
 	if len(unguarded) > 0 {
-		args = append(args, "-tags", "unguarded")
+		return guestWorld(t, unguarded, "-tags", "unguarded")
 	}
+	return guestWorld(t, nil)
+}
+
+// guestWorld is world raft with guests that are built with these flags.
+func guestWorld(t testing.TB, unguarded []string, flags ...string) world {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "guest.wasm")
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", file}, flags...)
 	build := exec.CommandContext(t.Context(), "go", append(args, "../../sim/guest")...)
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -143,6 +149,24 @@ func TestTwoBuilds(t *testing.T) {
 	}
 	if traces[0] != traces[1] {
 		t.Errorf("the run has the hash %s, and once more %s", traces[0], traces[1])
+	}
+}
+
+// Guests in which the seed says which goroutine runs next do the same as others, in
+// another order, which is the same each time.
+func TestShuffledGoroutines(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "run", "../../sim/guest/shuffle", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	usual, drawn := raftWorld(t), guestWorld(t, nil, "-overlay", filepath.Join(dir, "overlay.json"))
+	s := story(t, "../../scenarios/leader-loss.txt")
+	first, again, other := played(t, drawn, s, 1), played(t, drawn, s, 1), played(t, usual, s, 1)
+	if first.Verdict != passed {
+		t.Errorf("line %d: %s: %v", first.Line, first.Command, first.Violations)
+	}
+	if again.Trace != first.Trace || other.Trace == first.Trace {
+		t.Errorf("the run has the hash %s, once more %s, and where the order is not drawn %s", first.Trace, again.Trace, other.Trace)
 	}
 }
 
