@@ -63,7 +63,7 @@ func (o *portsLead) AtRest(c *Checker) {
 		}
 		for _, p := range h.Plan().Published {
 			for _, b := range p.Backends {
-				if !taken(c, h, b.Address) {
+				if !taken(c, h, b.Address) && !justEnded(c, h, b.Address) {
 					c.Violate(o, "port %d of %s leads to %s, where nothing runs", p.Port, h.Name, b.Address)
 				}
 			}
@@ -92,6 +92,21 @@ func whereLed(h *sim.Host, x *sim.Container) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// justEnded reports whether a container that had the address ended a moment ago, as
+// those of some services do again and again.
+func justEnded(c *Checker, h *sim.Host, address netip.Addr) bool {
+	for _, other := range c.World.Hosts {
+		for _, x := range other.Containers() {
+			t := c.View().Task(x.Task)
+			led := t != nil && t.Mesh == address || other == h && x.Address == address
+			if led && !x.Running && x.Ended > 0 && c.World.Now()-x.Ended < staleBackendMost {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // taken reports whether a container that runs has the address: on the host's bridge,
