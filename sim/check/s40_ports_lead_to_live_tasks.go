@@ -57,13 +57,19 @@ func (o *portsLead) Sampled(c *Checker) {
 
 // AtRest implements [Rester]: every backend is a container that runs.
 func (o *portsLead) AtRest(c *Checker) {
+	meshed := map[netip.Addr]bool{}
+	for _, h := range c.World.Hosts {
+		for x := range h.Live() {
+			meshed[x.Place().Mesh] = true
+		}
+	}
 	for _, h := range c.World.Hosts {
 		if !c.core(h) {
 			continue
 		}
 		for _, p := range h.Plan().Published {
 			for _, b := range p.Backends {
-				if !taken(c, h, b.Address) && !justEnded(c, h, b.Address) {
+				if !meshed[b.Address] && !taken(c, h, b.Address) && !justEnded(c, h, b.Address) {
 					c.Violate(o, "port %d of %s leads to %s, where nothing runs", p.Port, h.Name, b.Address)
 				}
 			}
