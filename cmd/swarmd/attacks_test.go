@@ -184,8 +184,9 @@ func (c *cluster) besiege(a, b, w *lab.Host) *attacker {
 	return x
 }
 
-// rotateTo has a swarm's root be one of the test's own, and all have it.
-func (c *cluster) rotateTo(a *lab.Host, root authority) {
+// rotateTo has a swarm's root be one of the test's own, and all have it, unless the
+// CLI is told not to wait for that.
+func (c *cluster) rotateTo(a *lab.Host, root authority, flags ...string) {
 	c.t.Helper()
 	dir := c.t.TempDir()
 	cert, key := filepath.Join(dir, "root.crt"), filepath.Join(dir, "root.key")
@@ -194,7 +195,7 @@ func (c *cluster) rotateTo(a *lab.Host, root authority) {
 			c.t.Fatal(err)
 		}
 	}
-	c.docker(a, "swarm", "ca", "--rotate", "--quiet", "--ca-cert", cert, "--ca-key", key)
+	c.docker(a, append([]string{"swarm", "ca", "--rotate", "--quiet", "--ca-cert", cert, "--ca-key", key}, flags...)...)
 }
 
 // try makes one attack on each of the managers.

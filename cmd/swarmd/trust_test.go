@@ -95,13 +95,17 @@ func (c *cluster) nodesTrust(h *lab.Host) {
 // then all. It is told by what they find on disk when they are back.
 func (c *cluster) expire(root authority, a, b, w *lab.Host) {
 	c.t.Helper()
-	c.t.Log("a worker is off until its certificate has expired")
+	c.t.Log("a worker is off until its certificate has expired, and the root was rotated once more")
 	c.kill(w)
 	root.age(c, w)
 	c.nodes(a, "swarm-02 Down")
+	root = newAuthority(c.t)
+	c.rotateTo(a, root, "--detach") // else the CLI waits for the worker too
+	c.until(a, is("false"), "info", "--format", "{{.Swarm.Cluster.RootRotationInProgress}}")
 	c.restart(w)
 	c.nodes(a, "swarm-02 Ready")
 	c.fresh(w)
+	c.onlyRoot(root.cert)
 	c.t.Log("and all hosts at once")
 	for _, h := range c.hosts {
 		c.kill(h)
@@ -182,6 +186,7 @@ func (c *cluster) refound(a, b, w *lab.Host) {
 	c.restart(a)
 	c.nodes(b, "swarm-00 Ready")
 	c.until(a, is("false"), "info", "--format", "{{.Swarm.ControlAvailable}}")
+	c.replicas(b, "3/3")
 }
 
 // containers are those of the service, by host, with the time of their start.
