@@ -147,12 +147,14 @@ func (r *reckoning) network(n netplan.Network, id state.NetworkID) {
 				delete(balanced, at)
 			}
 		}
-		if len(all) > 0 {
-			names["tasks."+s.Spec.Name] = all
-		}
+		// A service that was taken off a network has no name there, though tasks may
+		// still be on it: until the update has come to them, or for good if it does not.
 		for _, on := range s.Spec.TaskTemplate.Networks {
 			if on.Target != string(id) {
 				continue
+			}
+			if len(all) > 0 {
+				names["tasks."+s.Spec.Name] = all
 			}
 			for _, name := range append([]string{s.Spec.Name}, on.Aliases...) {
 				if at.IsValid() {
