@@ -97,6 +97,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 		k.forget()
 		return k.converge(w)
 	}
+	k.held.hush(w.ports)
 	changes, err := k.table.converge(w, k.frameOf(w))
 	if err != nil {
 		return failed, errors.Join(missed, err)

@@ -57,12 +57,7 @@ func (r *reservations) converge(ports map[port][]netip.AddrPort) {
 			delete(r.bound, p)
 		}
 	}
-	for p, relay := range r.relays {
-		if len(ports[p]) == 0 {
-			relay.Close()
-			delete(r.relays, p)
-		}
-	}
+	r.hush(ports)
 	for p := range r.complained {
 		if _, is := ports[p]; !is {
 			delete(r.complained, p)
@@ -91,6 +86,17 @@ func (r *reservations) converge(ports map[port][]netip.AddrPort) {
 	})
 	if err != nil {
 		r.log.Warn("published ports could not be reserved", "err", err)
+	}
+}
+
+// hush stops to listen on ports that lead nowhere, or will: a client is to be refused,
+// and not to be heard and then cut off.
+func (r *reservations) hush(ports map[port][]netip.AddrPort) {
+	for p, relay := range r.relays {
+		if len(ports[p]) == 0 {
+			relay.Close()
+			delete(r.relays, p)
+		}
 	}
 }
 
