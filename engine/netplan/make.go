@@ -65,6 +65,7 @@ func Make(in Input) Plan {
 			published[at] = i
 			plan.Published = append(plan.Published, Published{Protocol: at.protocol, HostIP: how.Address, Port: at.port, Sticky: how.Sticky})
 		}
+		plan.Published[i].Backends = slices.Grow(plan.Published[i].Backends, len(backends))
 		for _, to := range backends {
 			plan.Published[i].Backends = append(plan.Published[i].Backends, Backend{to, uint16(p.TargetPort)})
 		}
@@ -80,7 +81,8 @@ func Make(in Input) Plan {
 		if e.Mesh.IsValid() {
 			to = e.Mesh // where the task answers from
 		}
-		leaving := v.Tables.endpoints[t.Task].Phase == wire.EndpointLeaving
+		told := v.Tables.endpoints[t.Task]
+		leaving := told != nil && told.Phase == wire.EndpointLeaving
 		for _, p := range t.Ports {
 			if t.Serving && (!leaving || p.PublishMode == swarm.PortConfigPublishModeHost) {
 				publish(p, t.Publishing, to)

@@ -21,18 +21,22 @@ const containerNameDigits = 12
 // A view is the tables as one plan looks at them.
 type view struct {
 	Input
-	all     []wire.Endpoint
-	local   map[state.TaskID]bool // tasks of this node, and whether they serve
+	all     []*wire.Endpoint                     // by task
+	of      map[state.ServiceID][]*wire.Endpoint // the same by service
+	local   map[state.TaskID]bool                // tasks of this node, and whether they serve
 	here    map[state.NetworkID]bool
 	joining bool // there are other nodes, and the mesh to them
 }
 
 func newView(in Input) view {
-	v := view{Input: in, local: map[state.TaskID]bool{}, here: map[state.NetworkID]bool{}}
+	v := view{Input: in, local: map[state.TaskID]bool{}, here: map[state.NetworkID]bool{}, of: map[state.ServiceID][]*wire.Endpoint{}}
 	if in.Tables == nil {
 		v.Tables = &Tables{}
 	}
-	v.all = v.Tables.sorted()
+	v.all = v.Tables.order
+	for _, e := range v.all {
+		v.of[e.Service] = append(v.of[e.Service], e)
+	}
 	for _, t := range in.Endpoints {
 		v.local[t.Task] = t.Serving
 		for _, at := range t.Attachments {
@@ -66,10 +70,14 @@ func (v *view) mesh() Mesh {
 		return m
 	}
 	m.VNI, m.Subnet, m.Address = v.Tables.mesh.VNI, v.Tables.mesh.Subnet, v.Tables.peers[v.Self].Mesh
+	m.Routes = make([]Route, 0, len(v.all))
 	for _, e := range v.all {
 		if at := v.Tables.behind(e.Node); e.Node != v.Self && e.Mesh.IsValid() && at.IsValid() {
 			m.Routes = append(m.Routes, Route{Address: e.Mesh, Underlay: at})
 		}
+	}
+	if len(m.Routes) == 0 {
+		m.Routes = nil
 	}
 	slices.SortFunc(m.Routes, compareRoutes)
 	return m
@@ -88,10 +96,10 @@ func (v *view) networks() []Network {
 			if e.Node == v.Self || !at.IsValid() {
 				continue
 			}
-			for i, a := range on(&e, id) {
+			for i, a := range on(e, id) {
 				r := Route{Address: a, Underlay: at}
 				if i > 0 {
-					r.First = on(&e, id)[0]
+					r.First = on(e, id)[0]
 				}
 				n.Remote = append(n.Remote, r)
 			}
@@ -133,8 +141,8 @@ func (v *view) balance(n *Network, id state.NetworkID) {
 			continue
 		}
 		b := Balanced{VIP: at}
-		for _, e := range v.all {
-			if a := on(&e, id); e.Service == service && len(a) > 0 && v.serves(&e) {
+		for _, e := range v.of[service] {
+			if a := on(e, id); len(a) > 0 && v.serves(e) {
 				b.Backends = append(b.Backends, a[0])
 			}
 		}
@@ -167,7 +175,7 @@ func (v *view) name(n *Network, id state.NetworkID) {
 		}
 	}
 	for _, e := range v.all {
-		addresses := on(&e, id)
+		addresses := on(e, id)
 		s, known := v.Tables.services[e.Service]
 		if len(addresses) == 0 || !known {
 			continue
@@ -178,7 +186,7 @@ func (v *view) name(n *Network, id state.NetworkID) {
 		}
 		add(s.Name+"."+slot+"."+string(e.Task), addresses...)
 		add(state.ContainerID(e.Task)[:containerNameDigits], addresses...)
-		if !v.serves(&e) {
+		if !v.serves(e) {
 			continue
 		}
 		add("tasks."+s.Name, addresses...)
@@ -222,15 +230,19 @@ func (v *view) elsewhere(publish func(port swarm.PortConfig, how state.Publishin
 	if !v.joining {
 		return
 	}
-	remote := map[state.ServiceID][]netip.Addr{}
-	for _, e := range v.all {
-		if e.Node != v.Self && e.Mesh.IsValid() && v.Tables.behind(e.Node).IsValid() && v.serves(&e) {
-			remote[e.Service] = append(remote[e.Service], e.Mesh)
-		}
-	}
 	for _, id := range slices.Sorted(maps.Keys(v.Tables.services)) {
-		for _, port := range v.Tables.services[id].Ports {
-			publish(port, v.Tables.services[id].Publishing, remote[id])
+		s := v.Tables.services[id]
+		if len(s.Ports) == 0 {
+			continue
+		}
+		remote := make([]netip.Addr, 0, len(v.of[id]))
+		for _, e := range v.of[id] {
+			if e.Node != v.Self && e.Mesh.IsValid() && v.Tables.behind(e.Node).IsValid() && v.serves(e) {
+				remote = append(remote, e.Mesh)
+			}
+		}
+		for _, port := range s.Ports {
+			publish(port, s.Publishing, remote)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
@@ -16,7 +17,8 @@ type Tables struct {
 	peers     map[state.NodeID]wire.Peer
 	networks  map[state.NetworkID]wire.Network
 	services  map[state.ServiceID]wire.Service
-	endpoints map[state.TaskID]wire.Endpoint
+	endpoints map[state.TaskID]*wire.Endpoint // frozen
+	order     []*wire.Endpoint                // the same, by task
 }
 
 // Update takes in news; full says that there is nothing else.
@@ -24,7 +26,7 @@ func (t *Tables) Update(m *wire.Tables, full bool) {
 	if full || t.peers == nil {
 		*t = Tables{
 			peers: map[state.NodeID]wire.Peer{}, networks: map[state.NetworkID]wire.Network{},
-			services: map[state.ServiceID]wire.Service{}, endpoints: map[state.TaskID]wire.Endpoint{},
+			services: map[state.ServiceID]wire.Service{}, endpoints: map[state.TaskID]*wire.Endpoint{},
 		}
 	}
 	if m == nil {
@@ -49,7 +51,22 @@ func (t *Tables) Update(m *wire.Tables, full bool) {
 		set(t.services, s.ID, s, s.Gone)
 	}
 	for _, e := range m.Endpoints {
-		set(t.endpoints, e.Task, e, e.Gone)
+		t.place(&e)
+	}
+}
+
+// place takes in what was told of an endpoint.
+func (t *Tables) place(e *wire.Endpoint) {
+	i, there := slices.BinarySearchFunc(t.order, e.Task, func(o *wire.Endpoint, id state.TaskID) int { return strings.Compare(string(o.Task), string(id)) })
+	set(t.endpoints, e.Task, e, e.Gone)
+	switch {
+	case e.Gone && there:
+		t.order = slices.Delete(t.order, i, i+1)
+	case e.Gone:
+	case there:
+		t.order[i] = e
+	default:
+		t.order = slices.Insert(t.order, i, e)
 	}
 }
 
@@ -57,13 +74,14 @@ func (t *Tables) Update(m *wire.Tables, full bool) {
 // told nothing more. So it is with a network that comes though it is known: its last
 // task had gone, and who else went then was not told.
 func (t *Tables) leave() {
-	for _, task := range slices.Sorted(maps.Keys(t.endpoints)) {
-		e := t.endpoints[task]
+	t.order = slices.DeleteFunc(t.order, func(e *wire.Endpoint) bool {
 		on := func(at state.Attachment) bool { _, known := t.networks[at.Network]; return known }
-		if !e.Mesh.IsValid() && !slices.ContainsFunc(e.Attachments, on) {
-			delete(t.endpoints, task)
+		if e.Mesh.IsValid() || slices.ContainsFunc(e.Attachments, on) {
+			return false
 		}
-	}
+		delete(t.endpoints, e.Task)
+		return true
+	})
 	for _, service := range slices.Sorted(maps.Keys(t.services)) {
 		s := t.services[service]
 		on := func(a wire.Aliases) bool { _, known := t.networks[a.Network]; return known }
@@ -95,12 +113,3 @@ func (t *Tables) others(self state.NodeID) []Peer {
 
 // behind is the address of the peer that a node is.
 func (t *Tables) behind(node state.NodeID) netip.Addr { return t.peers[node].Underlay }
-
-// sorted are the endpoints, by task.
-func (t *Tables) sorted() []wire.Endpoint {
-	list := make([]wire.Endpoint, 0, len(t.endpoints))
-	for _, id := range slices.Sorted(maps.Keys(t.endpoints)) {
-		list = append(list, t.endpoints[id])
-	}
-	return list
-}
