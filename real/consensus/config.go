@@ -65,7 +65,7 @@ type Timing struct {
 	Heartbeat time.Duration // without one for so long, up to twice, a follower stands for election: 1 s
 	Election  time.Duration // how long, up to twice, a candidate waits for votes: 1 s
 	Lease     time.Duration // without a quorum for so long a leader steps down: 500 ms
-	Commit    time.Duration // how late, at most, followers learn that an entry is committed: 50 ms
+	Commit    time.Duration // how late, at most, followers of a quiet leader learn that an entry is committed: 250 ms, up to twice
 	Write     time.Duration // a leader whose disk takes longer steps down: 5 s
 }
 
@@ -117,7 +117,7 @@ const (
 	heartbeatDefault        = time.Second
 	electionDefault         = time.Second
 	leaseDefault            = 500 * time.Millisecond
-	commitDefault           = 50 * time.Millisecond
+	commitDefault           = 250 * time.Millisecond
 	writeDefault            = 5 * time.Second
 	appendEntriesMax        = 512 // entries that share a sync, a message, a batch applied
 )

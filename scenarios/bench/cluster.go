@@ -159,20 +159,21 @@ func (c *cluster) loseLeader(ctx context.Context) (map[string]float64, error) {
 		TaskTemplate: dockerswarm.TaskSpec{ContainerSpec: &dockerswarm.ContainerSpec{Image: image}},
 		Mode:         dockerswarm.ServiceMode{Replicated: &dockerswarm.ReplicatedService{Replicas: &none}},
 	}
-	err = until(ctx, func() (bool, error) {
-		next++
-		h := c.Hosts[next%clusterManagers]
-		if h == leader {
-			return false, nil
-		}
+	write := func(h *lab.Host) bool {
 		// One that was not answered may have been made: the next has another name.
 		spec.Name = fmt.Sprintf("after-%d-%d", start.UnixNano(), next)
 		short, cancel := context.WithTimeout(ctx, writePatience)
 		defer cancel()
-		return ask(short, h, http.MethodPost, "/services/create", spec, nil) == nil, nil
-	})
+		return ask(short, h, http.MethodPost, "/services/create", spec, nil) == nil
+	}
+	for h := leader; h == leader || !write(h); h = c.Hosts[next%clusterManagers] {
+		next++
+		if err := rest(ctx, pollPeriod); err != nil { // not in proportion to what it took, as elsewhere: nobody is busy
+			return nil, err
+		}
+	}
 	values := map[string]float64{leaderLost: since(start)}
-	return values, errors.Join(err, leader.Start(ctx), c.whole(ctx))
+	return values, errors.Join(leader.Start(ctx), c.whole(ctx))
 }
 
 // loseWorker kills the daemon of a worker that runs half of a service's tasks.
