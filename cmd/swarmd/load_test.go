@@ -11,6 +11,7 @@ import (
 
 const (
 	loadRequests = "5000"
+	loadPause    = "50ms" // so that there are not many more
 	loadPeriod   = 4 * time.Minute
 	cycles       = "20"
 )
@@ -18,7 +19,7 @@ const (
 // No request is lost while a service is updated and scaled, a node drained, a daemon
 // and the leader killed: scenarios/bench's load, with fewer requests.
 func TestNoRequestIsLost(t *testing.T) {
-	runBench(t, "-only", "load", "-requests", loadRequests)
+	runBench(t, "-only", "load", "-requests", loadRequests, "-pause", loadPause)
 }
 
 // Services and networks that come and go leave nothing behind.

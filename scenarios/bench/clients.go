@@ -50,6 +50,7 @@ func runClients(arguments []string) error {
 	targets := flags.String("targets", "", "addresses and ports, with commas between")
 	keep := flags.Int("keep", 1, "clients with keep-alive")
 	fresh := flags.Int("new", 1, "clients with a new connection for each request")
+	pause := flags.Duration("pause", 0, "how long a client waits between two requests")
 	least := flags.Int("least", 0, "how many requests there are to be at least")
 	path := flags.String("path", "", "what is asked for; empty: / mostly, and /slow")
 	if err := flags.Parse(arguments); err != nil {
@@ -66,7 +67,7 @@ func runClients(arguments []string) error {
 	began := time.Now()
 	var clients sync.WaitGroup
 	for i := range tallies {
-		clients.Go(func() { tallies[i] = askOn(ctx, list, *path, i, i < *keep, each) })
+		clients.Go(func() { tallies[i] = askOn(ctx, list, *path, i, i < *keep, each, *pause) })
 	}
 	clients.Wait()
 	var all tally
@@ -78,7 +79,7 @@ func runClients(arguments []string) error {
 }
 
 // askOn is one client.
-func askOn(ctx context.Context, targets []string, path string, number int, keep bool, least int) tally {
+func askOn(ctx context.Context, targets []string, path string, number int, keep bool, least int, pause time.Duration) tally {
 	var t tally
 	var connects sync.Mutex
 	dialer := net.Dialer{}
@@ -99,6 +100,7 @@ func askOn(ctx context.Context, targets []string, path string, number int, keep 
 			asked = "slow"
 		}
 		t.Requests++
+		time.Sleep(pause)
 		at := time.Now()
 		if err := askOnce(client, "http://"+targets[n%len(targets)]+"/"+asked); err != nil {
 			t.Failed++

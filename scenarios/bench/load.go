@@ -37,6 +37,7 @@ type load struct {
 	*cluster
 	outside *lab.Host // a host that is no node
 	s       *swarm    // by a host that nothing happens to
+	pause   time.Duration
 }
 
 // A phase is what happens while clients ask.
@@ -61,6 +62,7 @@ func runLoad(ctx context.Context, o options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	l.pause = o.pause
 	phases := l.phases()
 	var all tally
 	fmt.Fprintf(out, "| %-36s | %8s | %11s | %6s |\n", "while", "requests", "connections", "lost")
@@ -177,7 +179,7 @@ func (l *load) during(ctx context.Context, p phase, requests int) (all tally, er
 	from := []*lab.Host{l.outside, l.Hosts[0], l.Hosts[len(l.Hosts)-1]}
 	var groups []*group
 	for _, h := range from {
-		g, failed := startClients(ctx, h, "-targets", strings.Join(targets, ","), "-least", fmt.Sprint(requests/len(from)), "-keep", "2", "-new", "2")
+		g, failed := startClients(ctx, h, "-targets", strings.Join(targets, ","), "-least", fmt.Sprint(requests/len(from)), "-keep", "2", "-new", "2", "-pause", l.pause.String())
 		if failed != nil {
 			err = errors.Join(err, failed)
 			break

@@ -32,8 +32,9 @@ type options struct {
 	dockerd bool
 	only    string // measures whose names have this; all if empty
 
-	requests int // of the load, at least
-	cycles   int // of a service that comes and goes
+	requests int           // of the load, at least
+	pause    time.Duration // of the load's clients
+	cycles   int           // of a service that comes and goes
 }
 
 func main() {
@@ -57,6 +58,7 @@ func main() {
 	flag.BoolVar(&o.dockerd, "dockerd", true, "measure dockerd too, if it is installed")
 	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts, network, load, cycles")
 	flag.IntVar(&o.cycles, "cycles", 1000, "how often a service is created, scaled and removed")
+	flag.DurationVar(&o.pause, "pause", 0, "how long clients of the load wait between two requests")
 	flag.IntVar(&o.requests, "requests", 100_000, "how many requests the load has at least")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
