@@ -102,7 +102,7 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	if err != nil {
 		return failed, errors.Join(missed, err)
 	}
-	opened := func(c change) bool { return c.before == nil || c.after == nil }
+	opened := func(c change) bool { return len(c.before) == 0 || len(c.after) == 0 }
 	if !k.reserved || slices.ContainsFunc(changes, opened) {
 		k.reserve(w)
 	}

@@ -301,7 +301,8 @@ func TestOtherLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.must("gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\nendpoint web.3 172.20.0.4\npublish 8080/tcp")
+	const nowhere = "gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\nendpoint web.3 172.20.0.4\npublish 8080/tcp"
+	l.must(nowhere)
 	if late, err := l.dial(l.host, "tcp6", "[::1]:8080"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("with no backend it is not refused: %v, %v", late, err) // as one is that is heard and cut off
 	}
@@ -313,5 +314,9 @@ func TestOtherLoopback(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
 		t.Errorf("after the last word: %q, %v", rest, err)
+	}
+	l.must(nowhere + " 172.20.0.3:80")
+	if got := l.ask(l.host, "tcp6", "[::1]:8080"); got != "web.2 172.20.0.1" {
+		t.Errorf("with a backend again: %q", got)
 	}
 }
