@@ -43,7 +43,7 @@
 //     is a process that outlives this one.
 //
 //   - sockets on published ports, so that no process of the host takes one
-//     unawares; those for TCP over IPv6 relay to 127.0.0.1.
+//     unawares; those for IPv6 relay TCP and UDP to 127.0.0.1.
 //
 // Nothing else is touched, but for these kernel settings: ip_forward is turned
 // on, those of the bridge are set, and with Config.OwnHost frames on bridges no
@@ -60,8 +60,10 @@
 //   - A host firewall that drops what is forwarded, as Docker's does, still drops:
 //     to accept in one table does not override another.
 //   - Containers reach what listens on the host; its firewall may forbid it.
-//   - Published ports answer over IPv6 for TCP only, and such clients are seen as the
-//     gateway. Their connections end with the process.
+//   - Published ports answer over IPv6 for TCP and UDP only, and such clients are seen
+//     as the gateway, as one: a sticky port leads them all to one backend. Their
+//     connections end with the process, and of what a backend refuses of UDP they are
+//     not told.
 //   - A container that may configure its network (CAP_NET_ADMIN) can undo its own
 //     interface until the next sweep, and use the address of another as a source.
 //   - TCP connections to a backend that is taken away go on for as long as the

@@ -16,7 +16,7 @@ import (
 // Limits of what is done in this process for published ports.
 const (
 	reservationsMax = 4096 // sockets held
-	relayedMax      = 1024 // connections over IPv6 at a time; more are closed at once
+	relayedMax      = 1024 // connections over IPv6 at a time; more are closed at once, and see flowsMax
 	relayTimeout    = 10 * time.Second
 	acceptPause     = 100 * time.Millisecond // after a failure, as of too many open files
 )
@@ -24,28 +24,31 @@ const (
 // reservations are sockets on published ports. One bound to the port keeps
 // processes of the host from taking it, as they would never be reached; one that
 // listens for IPv6 relays to 127.0.0.1, as what leads to tasks is IPv4, and
-// "localhost" is both. Neither is needed for what rules do, and both end with the
-// process.
+// "localhost" is both: see [datagrams] for UDP. Neither is needed for what rules do,
+// and both end with the process.
 type reservations struct {
 	host *host
 	log  *slog.Logger
 
 	bound      map[port]int // file descriptors
-	relays     map[port]net.Listener
+	relays     map[port]io.Closer
 	complained map[port]bool
 
-	work  sync.WaitGroup
-	slots chan struct{}
-	mu    sync.Mutex
-	open  map[net.Conn]bool // nil once closed
+	work      sync.WaitGroup
+	datagrams *datagrams
+	slots     chan struct{}
+	mu        sync.Mutex
+	open      map[net.Conn]bool // nil once closed
 }
 
 func newReservations(h *host, log *slog.Logger) *reservations {
-	return &reservations{
+	r := &reservations{
 		host: h, log: log,
-		bound: make(map[port]int), relays: make(map[port]net.Listener), complained: make(map[port]bool),
+		bound: make(map[port]int), relays: make(map[port]io.Closer), complained: make(map[port]bool),
 		slots: make(chan struct{}, relayedMax), open: make(map[net.Conn]bool),
 	}
+	r.datagrams = newDatagrams(h, log, &r.work)
+	return r
 }
 
 // converge holds the wanted ports and lets the others go. A port that cannot be
@@ -90,11 +93,11 @@ func (r *reservations) converge(ports map[port][]netip.AddrPort) {
 }
 
 // hush stops to listen on ports that lead nowhere, or will: a client is to be refused,
-// and not to be heard and then cut off.
+// and not to be heard and then cut off. Flows of UDP end with that, connections do not.
 func (r *reservations) hush(ports map[port][]netip.AddrPort) {
 	for p, relay := range r.relays {
 		if len(ports[p]) == 0 {
-			relay.Close()
+			_ = relay.Close()
 			delete(r.relays, p)
 		}
 	}
@@ -103,7 +106,7 @@ func (r *reservations) hush(ports map[port][]netip.AddrPort) {
 // relayed says whether a port is to answer over IPv6 too: on [::1] only, if it is
 // published on 127.0.0.1.
 func relayed(p port) bool {
-	return p.protocol == unix.IPPROTO_TCP && (!p.at.IsValid() || p.at == netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+	return p.protocol != unix.IPPROTO_SCTP && (!p.at.IsValid() || p.at == netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 }
 
 func (r *reservations) complain(p port, err error) {
@@ -145,6 +148,13 @@ func (r *reservations) listen(p port) error {
 	at := net.IPv6unspecified
 	if p.at.IsValid() {
 		at = net.IPv6loopback
+	}
+	if p.protocol == unix.IPPROTO_UDP {
+		relay, err := r.datagrams.listen(p, at)
+		if err == nil {
+			r.relays[p] = relay
+		}
+		return err
 	}
 	l, err := net.ListenTCP("tcp6", &net.TCPAddr{IP: at, Port: int(p.number)})
 	if err != nil {

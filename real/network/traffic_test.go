@@ -28,6 +28,8 @@ const website = `
 	publish 192.0.2.1:7000/tcp 172.20.0.3:80
 	publish 127.0.0.1:7001/tcp 172.20.0.3:80
 	publish 192.0.2.1:7002/tcp
+	publish 192.0.2.1:7000/udp 172.20.0.3:80
+	publish 127.0.0.1:7001/udp 172.20.0.3:80
 `
 
 func (l *lab) website() {
@@ -48,6 +50,7 @@ func TestPublishedPortsAnswer(t *testing.T) {
 	l.serve(l.host, "host", 7000)
 	l.website()
 	web := func(i int) netns.NsHandle { return l.task(fmt.Sprintf("web.%d", i)) }
+	second, link := "2001:db8::a:1", l.secondAddress("2001:db8::a:1")
 	for _, c := range []struct {
 		what             string
 		from             netns.NsHandle
@@ -75,6 +78,18 @@ func TestPublishedPortsAnswer(t *testing.T) {
 		{"the host, by the other loopback", l.host, "tcp6", "[::1]:7001", "web.2 172.20.0.1"},
 		{"the other loopback, published on one address", l.host, "tcp6", "[::1]:7002", "refused"},
 		{"the other loopback, no backend", l.host, "tcp6", "[::1]:9000", "refused"},
+
+		{"a client elsewhere, by UDP over IPv6", l.client, "udp6", "[" + hostAddress6 + "]:8080", "web.1 172.20.0.1"},
+		{"and at another address of the host", l.client, "udp6", "[" + second + "]:8080", "web.1 172.20.0.1"},
+		{"and on the link alone", l.client, "udp6", "[" + link + "]:8080", "web.1 172.20.0.1"},
+		{"the host, by UDP over IPv6", l.host, "udp6", "[" + second + "]:8080", "web.1 172.20.0.1"},
+		{"the host, by UDP and the other loopback", l.host, "udp6", "[::1]:8080", "web.1 172.20.0.1"},
+		{"published on loopback, by UDP from elsewhere over IPv6", l.client, "udp6", "[" + hostAddress6 + "]:7001", "refused"},
+		{"published on loopback, by UDP and the other loopback", l.host, "udp6", "[::1]:7001", "web.2 172.20.0.1"},
+		{"published on one address, by UDP over IPv6", l.client, "udp6", "[" + hostAddress6 + "]:7000", "refused"},
+		{"published on one address, by UDP and the other loopback", l.host, "udp6", "[::1]:7000", "refused"},
+		{"no backend, by UDP over IPv6", l.client, "udp6", "[" + hostAddress6 + "]:9000", "refused"},
+		{"not published, by UDP over IPv6", l.client, "udp6", "[" + hostAddress6 + "]:8081", "refused"},
 
 		{"no backend", l.client, "tcp4", hostAddress + ":9000", "refused"},
 		{"no backend, by loopback", l.host, "tcp4", "127.0.0.1:9000", "refused"},
@@ -185,6 +200,10 @@ func TestFlowsFollowThePlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	udp6, err := l.dial(l.client, "udp6", "["+hostAddress6+"]:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
 	answer := func(c net.Conn) string {
 		line, err := say(c)
 		if err != nil {
@@ -192,13 +211,13 @@ func TestFlowsFollowThePlan(t *testing.T) {
 		}
 		return line
 	}
-	if got := answer(tcp) + ", " + answer(udp); got != "web.1 192.0.2.2, web.1 192.0.2.2" {
+	if got := answer(tcp) + ", " + answer(udp) + ", " + answer(udp6); got != "web.1 192.0.2.2, web.1 192.0.2.2, web.1 172.20.0.1" {
 		t.Fatalf("got %s", got)
 	}
 	moved := strings.ReplaceAll(website, "publish 8080/tcp 172.20.0.2:80 ", "publish 8080/tcp ")
 	moved = strings.ReplaceAll(moved, "publish 8080/udp 172.20.0.2:80", "publish 8080/udp 172.20.0.3:80")
 	l.must(moved)
-	if got := answer(tcp) + ", " + answer(udp); got != "web.1 192.0.2.2, web.2 192.0.2.2" {
+	if got := answer(tcp) + ", " + answer(udp) + ", " + answer(udp6); got != "web.1 192.0.2.2, web.2 192.0.2.2, web.2 172.20.0.1" {
 		t.Errorf("after web.1 has left the map: %s", got)
 	}
 	for range 6 {
