@@ -103,7 +103,7 @@ func (t *table) send(b *batch) error {
 }
 
 func names(p port) (entries, backends, refused string) {
-	if p.at.IsValid() {
+	if p.at().IsValid() {
 		return mapPublishedAt, mapBackendsAt, setRefusedAt
 	}
 	return mapPublished, mapBackends, setRefused

@@ -31,7 +31,7 @@ func (s stale) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 	}
 	to := addrOf(f.Forward.DstIP)
 	for _, c := range s.changes {
-		if f.Forward.DstPort != c.port.number || c.port.at.IsValid() && c.port.at != to {
+		if f.Forward.DstPort != c.port.number || c.port.at().IsValid() && c.port.at() != to {
 			continue
 		}
 		backend := netip.AddrPortFrom(server, f.Reverse.SrcPort)

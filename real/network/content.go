@@ -331,8 +331,8 @@ func (c chain) line() string {
 
 func portBytes(p port) []byte {
 	var b []byte
-	if p.at.IsValid() {
-		b = p.at.AsSlice()
+	if p.at().IsValid() {
+		b = p.at().AsSlice()
 	}
 	return append(b, p.protocol, 0, 0, 0, byte(p.number>>8), byte(p.number), 0, 0)
 }
@@ -357,7 +357,7 @@ func parseKey(b []byte, at bool) (p port, index uint32, ok bool) {
 		if len(b) < 4 {
 			return p, 0, false
 		}
-		p.at = netip.AddrFrom4([4]byte(b))
+		p.host = [4]byte(b)
 		b = b[4:]
 	}
 	if len(b) != 8 && len(b) != 12 {
@@ -382,7 +382,7 @@ func parseBackend(b []byte) netip.AddrPort {
 func backendsOf(p port, e nftables.SetElement) (n int, sticky bool) {
 	name := verdictChain(e)
 	p.sticky = strings.Contains(name, "_sticky_")
-	if _, err := fmt.Sscanf(name, balancerFormat(p.at.IsValid(), p.sticky), &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
+	if _, err := fmt.Sscanf(name, balancerFormat(p.at().IsValid(), p.sticky), &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
 		return n, p.sticky
 	}
 	return 0, false

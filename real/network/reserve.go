@@ -106,7 +106,7 @@ func (r *reservations) hush(ports map[port][]netip.AddrPort) {
 // relayed says whether a port is to answer over IPv6 too: on [::1] only, if it is
 // published on 127.0.0.1.
 func relayed(p port) bool {
-	return p.protocol != unix.IPPROTO_SCTP && (!p.at.IsValid() || p.at == netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+	return p.protocol != unix.IPPROTO_SCTP && (!p.at().IsValid() || p.at() == netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 }
 
 func (r *reservations) complain(p port, err error) {
@@ -133,8 +133,8 @@ func (r *reservations) bind(p port) error {
 		return fmt.Errorf("cannot make a socket: %w", err)
 	}
 	address := unix.SockaddrInet4{Port: int(p.number)}
-	if p.at.IsValid() {
-		address.Addr = p.at.As4()
+	if p.at().IsValid() {
+		address.Addr = p.at().As4()
 	}
 	if err := unix.Bind(fd, &address); err != nil {
 		unix.Close(fd)
@@ -146,7 +146,7 @@ func (r *reservations) bind(p port) error {
 
 func (r *reservations) listen(p port) error {
 	at := net.IPv6unspecified
-	if p.at.IsValid() {
+	if p.at().IsValid() {
 		at = net.IPv6loopback
 	}
 	if p.protocol == unix.IPPROTO_UDP {

@@ -31,7 +31,7 @@ type balancer struct {
 }
 
 func balancerOf(p port, backends int) balancer {
-	return balancer{backends: backends, group: p.number % balancerGroups, at: p.at.IsValid(), sticky: p.sticky}
+	return balancer{backends: backends, group: p.number % balancerGroups, at: p.at().IsValid(), sticky: p.sticky}
 }
 
 func (b balancer) name() string {

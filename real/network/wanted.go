@@ -40,17 +40,26 @@ func mac(a netip.Addr) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0x42, b[0], b[1], b[2], b[3]}
 }
 
-// A port is what a client connects to.
+// A port is what a client connects to. It is eight bytes, so that maps of many are
+// quick.
 type port struct {
-	protocol uint8
-	at       netip.Addr // zero: every address of the host
+	host     [4]byte // the address of the host that it is at; zero: every one
 	number   uint16
+	protocol uint8
 	sticky   bool // connections of one client go to one backend; it is not part of the key in the kernel
 }
 
+// at is the address of the host that the port is at, and none if it is at every one.
+func (p port) at() netip.Addr {
+	if p.host == [4]byte{} {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom4(p.host)
+}
+
 func (p port) String() string {
-	if p.at.IsValid() {
-		return fmt.Sprintf("%s:%d/%s", p.at, p.number, protocolName(p.protocol))
+	if p.at().IsValid() {
+		return fmt.Sprintf("%s:%d/%s", p.at(), p.number, protocolName(p.protocol))
 	}
 	return fmt.Sprintf("%d/%s", p.number, protocolName(p.protocol))
 }
@@ -62,7 +71,7 @@ func (p port) plain() port {
 }
 
 func (p port) compare(q port) int {
-	return cmp.Or(cmp.Compare(p.number, q.number), cmp.Compare(p.protocol, q.protocol), p.at.Compare(q.at), cmp.Compare(boolInt(p.sticky), boolInt(q.sticky)))
+	return cmp.Or(cmp.Compare(p.number, q.number), cmp.Compare(p.protocol, q.protocol), slices.Compare(p.host[:], q.host[:]), cmp.Compare(boolInt(p.sticky), boolInt(q.sticky)))
 }
 
 func protocolNumber(name string) (uint8, bool) {
@@ -138,14 +147,17 @@ func (w wanted) publish(p netplan.Published, last *wanted) error {
 	if at.IsValid() && at.IsUnspecified() {
 		at = netip.Addr{}
 	}
-	key := port{protocol: protocol, at: at, number: p.Port, sticky: p.Sticky}
+	key := port{protocol: protocol, number: p.Port, sticky: p.Sticky}
+	if at.Is4() {
+		key.host = at.As4()
+	}
 	other := key
 	other.sticky = !key.sticky
 	switch {
 	case p.Port == 0:
 		return fmt.Errorf("published port 0/%s: a port is between 1 and 65535", p.Protocol)
 	case at.IsValid() && !at.Is4():
-		return fmt.Errorf("published port %s: the host's address is not an IPv4 address", key)
+		return fmt.Errorf("published port %s: the host's address %s is not an IPv4 address", key, at)
 	case w.ports[key] != nil || w.ports[other] != nil:
 		return fmt.Errorf("published port %s: the plan has it twice", key)
 	case !w.gateway.IsValid():
@@ -153,9 +165,11 @@ func (w wanted) publish(p netplan.Published, last *wanted) error {
 	case len(p.Backends) > backendsMax:
 		return fmt.Errorf("published port %s: %d backends are more than %d", key, len(p.Backends), backendsMax)
 	}
-	if last != nil && slices.EqualFunc(last.ports[key], p.Backends, same) && last.ports[key] != nil {
-		w.ports[key] = last.ports[key]
-		return nil
+	if last != nil {
+		if as := last.ports[key]; as != nil && slices.EqualFunc(as, p.Backends, same) {
+			w.ports[key] = as
+			return nil
+		}
 	}
 	backends := make([]netip.AddrPort, 0, len(p.Backends))
 	for _, b := range p.Backends {
