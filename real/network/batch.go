@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/google/nftables"
@@ -12,7 +13,7 @@ import (
 // A batch gathers what one transaction does to maps and balancers.
 type batch struct {
 	del, add map[string][]nftables.SetElement
-	base     map[balancer]int // uses before, nil when the table is made anew
+	base     map[balancer]int // uses before, nil when the table is made anew; it is not changed
 	delta    map[balancer]int
 }
 
@@ -23,17 +24,39 @@ func newBatch(base map[balancer]int) *batch {
 	}
 }
 
-// uses is the table's count of uses once the batch has been carried out.
-func (b *batch) uses(present map[balancer]int) map[balancer]int {
-	if b.base == nil {
-		return b.delta
-	}
+// idleMax is how many balancers stay that no port uses. When one is made, the kernel
+// looks at every backend that there is; a rolling update needs the same two again and
+// again.
+const idleMax = 2 * balancerGroups
+
+// uses is the table's count of uses once the batch has been carried out, and the
+// balancers that go with it.
+func (b *batch) uses() (after map[balancer]int, gone []balancer) {
+	after = make(map[balancer]int, len(b.base)+len(b.delta))
+	maps.Copy(after, b.base)
 	for l, n := range b.delta {
-		if present[l] += n; present[l] == 0 {
-			delete(present, l)
+		if after[l] += n; after[l] == 0 && !b.has(l) {
+			delete(after, l)
 		}
 	}
-	return present
+	for l, n := range after {
+		if n == 0 {
+			gone = append(gone, l)
+		}
+	}
+	if len(gone) <= idleMax && len(gone) < len(after) {
+		return after, nil
+	}
+	for _, l := range gone {
+		delete(after, l)
+	}
+	return after, gone
+}
+
+// has says whether a balancer is there already.
+func (b *batch) has(l balancer) bool {
+	_, is := b.base[l]
+	return is
 }
 
 func (b *batch) change(c change) {
@@ -74,13 +97,14 @@ func (b *batch) change(c change) {
 // what is not there.
 func (t *table) send(b *batch) error {
 	var errs []error
+	uses, gone := b.uses()
 	for _, s := range t.sets[:t.portSets] {
 		for part := range slices.Chunk(b.del[s.Name], elementsMax) {
 			errs = append(errs, t.conn.SetDeleteElements(s, part))
 		}
 	}
-	for l, n := range b.delta {
-		if b.base[l] == 0 && n > 0 {
+	for l := range b.delta {
+		if uses[l] > 0 && !b.has(l) {
 			errs = append(errs, t.addChain(l.chain()))
 		}
 	}
@@ -89,10 +113,8 @@ func (t *table) send(b *batch) error {
 			errs = append(errs, t.conn.SetAddElements(s, part))
 		}
 	}
-	for l, n := range b.delta {
-		if b.base[l] > 0 && b.base[l]+n == 0 {
-			t.conn.DelChain(&nftables.Chain{Table: t.kernel, Name: l.name()})
-		}
+	for _, l := range gone {
+		t.conn.DelChain(&nftables.Chain{Table: t.kernel, Name: l.name()})
 	}
 	if err := errors.Join(errs...); err != nil {
 		t.known = false

@@ -194,6 +194,18 @@ func (t *table) readNodes(c *content) error {
 	return nil
 }
 
+// balancers are those that are there, whole or not.
+func (c content) balancers() map[balancer]bool {
+	out := map[balancer]bool{}
+	for _, line := range c.lines {
+		name, _ := strings.CutPrefix(line, "chain ")
+		if b, is := balancerNamed(name); is {
+			out[b] = true
+		}
+	}
+	return out
+}
+
 // match puts the backends found to the ports they belong to.
 func (c *content) match(promised map[port]int, found map[port]map[uint32]netip.AddrPort) {
 	entries := map[port]bool{}
@@ -226,13 +238,13 @@ func (t *table) broken(c content, f frame) ([]string, error) {
 		return []string{fmt.Sprintf("the nftables table %s is missing", t.config.Table)}, nil
 	}
 	all := f.chains()
-	used := map[balancer]bool{}
+	balancers := c.balancers() // idle ones, too, have to be whole
 	for p, backends := range c.ports {
 		if len(backends) > 0 {
-			used[balancerOf(p, len(backends))] = true
+			balancers[balancerOf(p, len(backends))] = true
 		}
 	}
-	for l := range used {
+	for l := range balancers {
 		all = append(all, l.chain())
 	}
 	expected := map[string]bool{}
@@ -380,10 +392,10 @@ func parseBackend(b []byte) netip.AddrPort {
 // backendsOf reads off the name of the chain that an entry leads to how many
 // backends the port has; 0 if it is not the chain it should be.
 func backendsOf(p port, e nftables.SetElement) (n int, sticky bool) {
-	name := verdictChain(e)
-	p.sticky = strings.Contains(name, "_sticky_")
-	if _, err := fmt.Sscanf(name, balancerFormat(p.at().IsValid(), p.sticky), &n); err == nil && n > 0 && balancerOf(p, n).name() == name {
-		return n, p.sticky
+	b, is := balancerNamed(verdictChain(e))
+	p.sticky = b.sticky
+	if is && balancerOf(p, b.backends) == b {
+		return b.backends, b.sticky
 	}
 	return 0, false
 }

@@ -26,6 +26,7 @@
 //
 //     and lb_N_G takes the index from a counter modulo N. The counter is that of the
 //     ports of group G, one of 31: ports that share one take turns with each other.
+//     A few lb_N_G stay when no port uses them any more, for the next one that does.
 //     Ports that are published on one address have maps of their own (pub_at, …).
 //     A client's address is kept, but for those on the loopback address and for
 //     containers of this host, who are seen as the gateway.

@@ -96,9 +96,15 @@ func TestRestartChangesNothing(t *testing.T) {
 		t.Errorf("the connection did not survive: %q then %q, %v", first, again, err)
 	}
 	l.restart()
-	l.must("gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\npublish 8080/tcp 172.20.0.2:80")
+	less := "gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\npublish 8080/tcp 172.20.0.2:80"
+	l.must(less)
 	if got := l.ask(l.client, "tcp4", hostAddress+":8080"); got != "web.1 "+clientAddress {
 		t.Errorf("got %q", got)
+	}
+	// What balanced three is idle now, which is nothing to be repaired.
+	l.restart()
+	if lines, err := l.net.Difference(l.plan(less)); err != nil || len(lines) > 0 {
+		t.Errorf("the kernel differs: %v, %v", lines, err)
 	}
 }
 
@@ -158,7 +164,10 @@ func TestDriftIsRepaired(t *testing.T) {
 					_ = conn.SetDeleteElements(s, b.del[s.Name])
 				}
 			}
-		}), []string{"has a foreign chain lb_3_20", "published port 8080/tcp: does not answer"}},
+		}), []string{"published port 8080/tcp: does not answer"}},
+		{"a chain that balances is added, and no port uses it", tables(func(conn *nftables.Conn, t *table) {
+			conn.AddChain(&nftables.Chain{Table: t.kernel, Name: "lb_7_20"})
+		}), []string{"lacks the chain lb_7_20 rule 0: in turn"}},
 		{
 			"the bridge is deleted", host(byName("swarmd0", func(h *netlink.Handle, link netlink.Link) error { return h.LinkDel(link) })),
 			[]string{"the bridge swarmd0 is missing", "task web.1: eth0 is not on the bridge"},

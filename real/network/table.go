@@ -38,6 +38,13 @@ func (b balancer) name() string {
 	return fmt.Sprintf(balancerFormat(b.at, b.sticky), b.backends) + fmt.Sprint(b.group)
 }
 
+// balancerNamed is the balancer of that name, if it is one's.
+func balancerNamed(name string) (balancer, bool) {
+	b := balancer{at: strings.Contains(name, "_at_"), sticky: strings.Contains(name, "_sticky_")}
+	_, err := fmt.Sscanf(name, balancerFormat(b.at, b.sticky)+"%d", &b.backends, &b.group)
+	return b, err == nil && b.backends > 0 && b.group < balancerGroups && b.name() == name
+}
+
 func balancerFormat(at, sticky bool) string {
 	out := "lb"
 	if at {
@@ -75,7 +82,7 @@ type table struct {
 	nodes  string                    // what is in the sets of the mesh
 	ports  map[port][]netip.AddrPort // backends in the order of their indices
 	wanted map[port][]netip.AddrPort // as last asked for, to see quickly what is new
-	uses   map[balancer]int          // by published ports, if any
+	uses   map[balancer]int          // by published ports, of those that are there
 }
 
 func newTable(c Config, h *host) *table {
@@ -196,6 +203,9 @@ func (t *table) attempt(w wanted, f frame) ([]change, error) {
 // learn takes what has been read for what is known.
 func (t *table) learn(c content, f frame) {
 	t.frame, t.nodes, t.ports, t.wanted, t.uses = f, c.nodes, c.ports, nil, make(map[balancer]int)
+	for l := range c.balancers() {
+		t.uses[l] = 0
+	}
 	for p, backends := range t.ports {
 		if len(backends) > 0 {
 			t.uses[balancerOf(p, len(backends))]++
@@ -270,7 +280,7 @@ func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
 			t.ports[c.port] = c.after
 		}
 	}
-	t.uses = b.uses(t.uses)
+	t.uses, _ = b.uses()
 	return nil
 }
 
