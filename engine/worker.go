@@ -86,7 +86,10 @@ func (w *worker) follow(n *Node, now time.Time) {
 	w.session = n.mint.Uint64N(1<<63) + 1
 	w.sequence, w.reports = 0, 0
 	w.applied, w.planned = 0, nil
-	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), DataPath: n.identity.dataPath(), Certificate: n.renewal.Has().Version, Description: n.description}
+	hello := wire.Hello{Session: w.session, Addr: host(n.identity.Addr), Certificate: n.renewal.Has().Version, Description: n.description}
+	if at := n.identity.dataPath(); at != hello.Addr {
+		hello.DataPath = at
+	}
 	if n.identity.Manager {
 		hello.ManagerAddr = n.identity.Addr
 	}

@@ -30,7 +30,12 @@ var (
 	errTooMuch = errors.New("there is something after its end")
 )
 
-// Append encodes a message.
+// Append encodes a message: its fields, one behind the other, without tags. A field
+// that a kind of message gets later goes behind all that it has, and is left out
+// where it is zero, as is then every one behind it: builds of before and after
+// understand each other as long as nothing needs the field, and one that does not
+// know it refuses what does, rather than do something else. A field whose
+// absence would be no harm belongs into what is JSON, where there is some.
 func Append(b []byte, message Message) []byte {
 	switch m := message.(type) {
 	case Hello:
@@ -38,11 +43,13 @@ func Append(b []byte, message Message) []byte {
 		b = binary.AppendUvarint(b, m.Session)
 		b = appendText(b, m.Addr)
 		b = appendText(b, m.ManagerAddr)
-		b = appendText(b, m.DataPath)
 		b = binary.AppendUvarint(b, m.Certificate)
 		description, err := json.Marshal(m.Description)
 		invariant.Check(err == nil, "a node's description cannot be written: %v", err)
 		b = appendText(b, string(description))
+		if m.DataPath != "" {
+			b = appendText(b, m.DataPath)
+		}
 	case Heartbeat:
 		b = append(b, kindHeartbeat)
 		b = binary.AppendUvarint(b, m.Session)
@@ -175,9 +182,13 @@ type reader struct {
 func (r *reader) message() Message {
 	switch kind := r.byte(); kind {
 	case kindHello:
-		m := Hello{Session: r.uvarint(), Addr: r.text(), ManagerAddr: r.text(), DataPath: r.text(), Certificate: r.uvarint()}
+		m := Hello{Session: r.uvarint(), Addr: r.text(), ManagerAddr: r.text(), Certificate: r.uvarint()}
 		if data := r.bytes(); r.err == nil {
 			r.err = json.Unmarshal(data, &m.Description)
+		}
+		if r.more() {
+			m.DataPath = r.text()
+			r.given(m.DataPath != "")
 		}
 		return m
 	case kindHeartbeat:
@@ -257,6 +268,17 @@ func (r *reader) task() *state.Task {
 		return nil
 	}
 	return t
+}
+
+// more reports whether there are fields that came later: see [Append].
+func (r *reader) more() bool { return r.err == nil && len(r.b) > 0 }
+
+// given refuses a last field that should have been left out: no message is encoded
+// in two ways.
+func (r *reader) given(something bool) {
+	if r.err == nil && !something {
+		r.err = errTooMuch
+	}
 }
 
 // count is how many of something follow: no more than there are bytes.

@@ -30,11 +30,12 @@ type Hello struct {
 	// ManagerAddr is where a node is reached that is ready to take part in
 	// consensus, or does already; "" for a worker.
 	ManagerAddr string
-	// DataPath is the IP address that traffic between containers goes by.
-	DataPath string
 	// Certificate is the version in the certificate that the node has.
 	Certificate uint64
 	Description swarm.NodeDescription
+	// DataPath is the IP address that traffic between containers goes by; "" is Addr.
+	// It came later: see [Append].
+	DataPath string
 }
 
 // Heartbeat says that the worker lives, that it has taken in assignments up to

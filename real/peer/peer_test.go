@@ -245,7 +245,7 @@ func TestMessages(t *testing.T) {
 	m1.Send("w", wire.Bye{Session: 1, Leader: "m2"})
 	w.expect(t, "m1: {Session:1 Leader:m2 Addr: Term:0 Removed:false}")
 	w.Send("m2", wire.Hello{Session: 2, ManagerAddr: "w:2377"}) // a worker's is no manager's address
-	m2.expect(t, "w: {Session:2 Addr: ManagerAddr: DataPath: Certificate:0 Description:{Hostname: Platform:{Architecture: OS:} Resources:{NanoCPUs:0 MemoryBytes:0 GenericResources:[]} Engine:{EngineVersion: Labels:map[] Plugins:[]} TLSInfo:{TrustRoot: CertIssuerSubject:[] CertIssuerPublicKey:[]} CSIInfo:[]}}")
+	m2.expect(t, "w: {Session:2 Addr: ManagerAddr: Certificate:0 Description:{Hostname: Platform:{Architecture: OS:} Resources:{NanoCPUs:0 MemoryBytes:0 GenericResources:[]} Engine:{EngineVersion: Labels:map[] Plugins:[]} TLSInfo:{TrustRoot: CertIssuerSubject:[] CertIssuerPublicKey:[]} CSIInfo:[]} DataPath:}")
 	m1.Send("nobody", wire.Bye{}) // is lost
 	m1.Send("m2", wire.Bye{})     // there is no link
 	m2.reach(m1)
