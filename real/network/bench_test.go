@@ -112,6 +112,29 @@ func BenchmarkOneBackendOfFew(b *testing.B) {
 	}
 }
 
+// BenchmarkOneBackendOfManyNodes does the same on one node of 500.
+func BenchmarkOneBackendOfManyNodes(b *testing.B) {
+	l := newLab(b)
+	p := thousand()
+	p.Published = p.Published[:20]
+	p.Mesh.Underlay, p.Mesh.Port, p.Mesh.Subnet = netip.AddrFrom4([4]byte{10, 1, 0, 1}), 4789, netip.MustParsePrefix("10.0.0.0/16")
+	for i := range 499 {
+		p.Mesh.Peers = append(p.Mesh.Peers, netplan.Peer{
+			Underlay: netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(2 + i%250)}), Address: netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(2 + i%250)}),
+		})
+	}
+	l.converge(p)
+	all := p.Published[10].Backends
+	defer cpu(b)()
+	for i := 0; b.Loop(); i++ {
+		p.Published[10].Backends = all
+		if i%2 == 0 {
+			p.Published[10].Backends = all[1:]
+		}
+		l.converge(p)
+	}
+}
+
 func endpoints(n int) netplan.Plan {
 	p := netplan.Plan{Gateway: netip.MustParsePrefix("172.20.0.1/16")}
 	for i := range n {

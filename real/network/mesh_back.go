@@ -161,6 +161,12 @@ const (
 	mapIngress  = "ingress"  // hardware address : mark
 )
 
+// sameNodes says whether two meshes have the same elements. A mesh without nodes is
+// never sure to.
+func sameNodes(a, b netplan.Mesh) bool {
+	return len(a.Peers) > 0 && a.Underlay == b.Underlay && slices.Equal(a.Peers, b.Peers)
+}
+
 func meshElements(m netplan.Mesh) map[string][]nftables.SetElement {
 	out := map[string][]nftables.SetElement{}
 	nodes := setNodes + "4"

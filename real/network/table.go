@@ -80,6 +80,7 @@ type table struct {
 	known  bool
 	frame  frame
 	nodes  string                    // what is in the sets of the mesh
+	mesh   netplan.Mesh              // whose nodes they are, if it is known
 	ports  map[port][]netip.AddrPort // backends in the order of their indices
 	wanted map[port][]netip.AddrPort // as last asked for, to see quickly what is new
 	uses   map[balancer]int          // by published ports, of those that are there
@@ -202,7 +203,7 @@ func (t *table) attempt(w wanted, f frame) ([]change, error) {
 
 // learn takes what has been read for what is known.
 func (t *table) learn(c content, f frame) {
-	t.frame, t.nodes, t.ports, t.wanted, t.uses = f, c.nodes, c.ports, nil, make(map[balancer]int)
+	t.frame, t.nodes, t.mesh, t.ports, t.wanted, t.uses = f, c.nodes, netplan.Mesh{}, c.ports, nil, make(map[balancer]int)
 	for l := range c.balancers() {
 		t.uses[l] = 0
 	}
@@ -241,7 +242,10 @@ func equal(a, b []netip.AddrPort) bool {
 
 // commit carries the changes out, if need be into a table made anew.
 func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
-	nodes := nodeLines(meshElements(m))
+	nodes := t.nodes
+	if !sameNodes(t.mesh, m) {
+		nodes = nodeLines(meshElements(m))
+	}
 	if len(changes) == 0 && !rebuild && nodes == t.nodes {
 		return nil
 	}
@@ -272,7 +276,7 @@ func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	t.nodes = nodes
+	t.nodes, t.mesh = nodes, m
 	for _, c := range changes {
 		if c.after == nil {
 			delete(t.ports, c.port)
