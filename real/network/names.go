@@ -26,7 +26,7 @@ type directory struct {
 	all    bool // it has not been told anything, or that is not known
 	zones  map[string]overlay
 	tasks  map[state.TaskID]nameserver.Task
-	ports  map[state.TaskID]uint16
+	ports  map[state.TaskID]uint16 // as it has answered, or one before it
 }
 
 func newDirectory(c Config, h *host, lost func()) *directory {
@@ -53,12 +53,12 @@ func newDirectory(c Config, h *host, lost func()) *directory {
 	return n
 }
 
-// forget makes everything be told again.
+// forget makes everything be told again. Ports are not forgotten: another server is
+// asked for the same, or all tasks would wait until each one's table has been changed.
 func (n *directory) forget() {
 	n.all = true
 	clear(n.zones)
 	clear(n.tasks)
-	clear(n.ports)
 }
 
 // ensureNames tells the name server what is new. Each task that is on a network
@@ -85,12 +85,18 @@ func (k *kernel) ensureNames(w wanted, failed map[state.TaskID]string) {
 	}
 	for _, task := range sorted(wants) {
 		if !reflect.DeepEqual(n.tasks[task], wants[task]) {
-			u.Tasks = append(u.Tasks, wants[task])
+			t := wants[task]
+			t.Port = n.ports[task]
+			u.Tasks = append(u.Tasks, t)
 		}
 	}
 	for task := range n.tasks {
 		if _, is := wants[task]; !is {
 			u.Ended = append(u.Ended, string(task))
+		}
+	}
+	for task := range n.ports {
+		if _, is := wants[task]; !is {
 			delete(n.ports, task)
 		}
 	}

@@ -118,6 +118,9 @@ func TestNamesOutliveTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("it is answered again after %v", l.await("the name is answered again", again))
+	if got := l.net.kernel.names.ports["one"]; got != port {
+		t.Errorf("it is answered on port %d, and was on %d", got, port)
+	}
 	if lines, err := l.net.Difference(l.plan(plan + "\nname red new 10.0.1.77")); err != nil || len(lines) > 0 {
 		t.Errorf("the difference is %v, %v", lines, err)
 	}

@@ -16,7 +16,8 @@ import (
 const (
 	remotePatience = 5 * time.Second // with a process that begins, or answers
 	dialPeriod     = 5 * time.Millisecond
-	startPeriod    = time.Second // between two starts of a process that does not last
+	pauseMin       = 50 * time.Millisecond // before a process that has not lasted is started again
+	pauseMax       = time.Second           // after it has been so again and again, and for what counts as lasting
 )
 
 // RemoteConfig says how a [Remote] finds its process.
@@ -46,6 +47,7 @@ type Remote struct {
 	mu      sync.Mutex
 	link    *link // nil: none
 	started time.Time
+	pause   time.Duration // before the last start
 	reading sync.WaitGroup
 }
 
@@ -212,8 +214,11 @@ func (r *Remote) connect(start bool) error {
 
 // begin starts a process.
 func (r *Remote) begin() (program, error) {
-	if pause := startPeriod - time.Since(r.started); pause > 0 {
-		time.Sleep(pause) // one that does not last is not started all the time
+	if r.pause *= 2; time.Since(r.started) > pauseMax+r.pause {
+		r.pause = 0
+	} else { // one that does not last is not started all the time
+		r.pause = min(max(r.pause, pauseMin), pauseMax)
+		time.Sleep(r.pause)
 	}
 	r.started = time.Now()
 	log, err := os.OpenFile(r.logFile(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)

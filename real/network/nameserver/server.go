@@ -70,6 +70,9 @@ type Task struct {
 	Networks []string // IDs, in the order in which they are asked
 	Upstream []netip.Addr
 	Alone    bool // nothing is passed on to others
+	// Port is the one that the task's name server had before, to be had again if it
+	// is free: whoever leads questions there need change nothing. 0 is none.
+	Port uint16
 }
 
 // An Update changes what a server knows and whom it serves.
@@ -244,11 +247,11 @@ func (l *listener) open(path string) (packets net.PacketConn, stream net.Listene
 		}
 		l.device, l.inode, err = identity(path)
 		for try := 1; err == nil; try++ {
-			packets, stream, err = bind()
+			packets, stream, err = bind(l.task.Port)
 			if err == nil || try == portTriesMax {
 				break
 			}
-			err = nil
+			err, l.task.Port = nil, 0
 		}
 		done <- err
 	}()
@@ -256,9 +259,9 @@ func (l *listener) open(path string) (packets net.PacketConn, stream net.Listene
 	return packets, stream, err
 }
 
-// bind takes a port that is free for both.
-func bind() (net.PacketConn, net.Listener, error) {
-	packets, err := net.ListenPacket("udp4", Address+":0")
+// bind takes a port that is free for both, if it is 0.
+func bind(port uint16) (net.PacketConn, net.Listener, error) {
+	packets, err := net.ListenPacket("udp4", fmt.Sprintf("%s:%d", Address, port))
 	if err != nil {
 		return nil, nil, err
 	}
