@@ -35,7 +35,8 @@
 //     node's task goes to that node; the connection is marked with the node that it
 //     came in by, and answers go back there, so that tasks see clients as
 //     themselves. Those on the loopback address, nodes, and containers are seen as
-//     the node that they came in by. VXLAN is taken from nodes of the plan only.
+//     the node that they came in by. VXLAN is taken from nodes of the plan only, and
+//     between nodes it is not tracked as connections (ct state untracked).
 //
 //   - where the plan has networks, a namespace with a bridge and a VXLAN for each,
 //     on which who is where is told and not learnt, and for each task on them eth0

@@ -35,24 +35,60 @@ func stationSource() []expr.Any {
 
 // underlay refuses VXLAN from whoever is no node: it would be among tasks at once.
 func (f frame) underlay() chain {
-	k := kinds()[0]
-	offset := uint32(sourceOffset)
-	if f.v6 {
-		k, offset = kinds()[1], 8
-	}
-	k.offset = offset
 	return chain{"underlay", nftables.ChainTypeFilter, nftables.ChainHookInput, beforeMesh, []rule{
-		{"VXLAN comes from nodes of the swarm", join(protocol(unix.IPPROTO_UDP), []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(f.vxlan)},
-		}, k.match(), []expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: setNodes + k.suffix, Invert: true}}, verdict(expr.VerdictDrop))},
-		{"and by no other protocol", join(protocol(unix.IPPROTO_UDP), []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(f.vxlan)},
+		{"VXLAN comes from nodes of the swarm", join(f.carrier(), f.node(sender, false), verdict(expr.VerdictDrop))},
+		{"and by no other protocol", join(f.carrier(), []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{k.family}},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{f.kind().family}},
 		}, verdict(expr.VerdictDrop))},
 	}}
+}
+
+// untracked is what is done with VXLAN that leaves. Its packets are no connections:
+// they have another port for each connection that they carry, and answers do not come
+// back to it. To remember them would be to remember everything twice. Of packets that
+// come, the chain of spoofed ones has as much.
+func (f frame) untracked() chain {
+	return chain{"untracked", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityRaw, []rule{
+		{"VXLAN to nodes is no connection", join(f.carrier(), f.node(receiver, true), []expr.Any{&expr.Notrack{}})},
+	}}
+}
+
+// arriving is the same for VXLAN from node to node. Nobody else's may pass by: it
+// would get out without the host's address.
+func (f frame) arriving() rule {
+	return rule{"VXLAN from node to node is no connection", join(f.carrier(), f.node(sender, true), f.node(receiver, true), []expr.Any{&expr.Notrack{}})}
+}
+
+// carrier matches VXLAN.
+func (f frame) carrier() []expr.Any {
+	return join(protocol(unix.IPPROTO_UDP), []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(f.vxlan)},
+	})
+}
+
+// Ends of a packet.
+const (
+	sender = iota
+	receiver
+)
+
+// node matches packets one end of which is a node, or is none.
+func (f frame) node(end int, is bool) []expr.Any {
+	k := f.kind()
+	if end == sender {
+		k.offset -= k.bytes
+	}
+	return join(k.match(), []expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: setNodes + k.suffix, Invert: !is}})
+}
+
+// kind is that of the addresses that nodes have for each other.
+func (f frame) kind() kind {
+	if f.v6 {
+		return kinds()[1]
+	}
+	return kinds()[0]
 }
 
 // marks remember by which node a connection came in, and send answers back to it.

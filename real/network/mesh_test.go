@@ -93,7 +93,32 @@ func TestMesh(t *testing.T) {
 			t.Errorf("%s: got %q", x.what, got)
 		}
 	}
+	c.untracked(t, web1)
 	c.injectVXLAN(t)
+}
+
+// untracked says that no node remembers what carries the mesh as connections; others'
+// packets to that port are ones as any.
+func (c *cluster) untracked(t *testing.T, task netns.NsHandle) {
+	t.Helper()
+	c.hosts[0].serve(c.far, "far", vxlanPort)
+	if got := c.hosts[0].ask(task, "udp4", fmt.Sprintf("%s:%d", farClient, vxlanPort)); got != "far "+nodeAddress(0) {
+		t.Errorf("a task, to the port of VXLAN of somebody else: got %q", got)
+	}
+	for i, l := range c.hosts {
+		l.in(l.host, func(h *netlink.Handle) error {
+			flows, err := h.ConntrackTableList(netlink.ConntrackTable, netlink.FAMILY_V4)
+			if err == nil && len(flows) == 0 {
+				t.Errorf("node %d remembers nothing", i)
+			}
+			for _, f := range flows {
+				if f.Forward.DstPort == vxlanPort && !f.Forward.DstIP.Equal(net.ParseIP(farClient)) {
+					t.Errorf("node %d remembers %s", i, f)
+				}
+			}
+			return err
+		})
+	}
 }
 
 // injectVXLAN has the client, which is no node, send into the mesh and into an

@@ -105,7 +105,8 @@ func (f frame) chains() []chain {
 	}
 	var more []chain
 	if f.vxlan != 0 {
-		more = append(more, f.underlay())
+		spoofed = append(spoofed, f.arriving())
+		more = append(more, f.underlay(), f.untracked())
 	}
 	if f.mesh != "" {
 		spoofed = append(spoofed, rule{"nodes are known in the mesh", join(iif(expr.CmpOpEq, f.mesh), stationSource(), []expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: setStations, Invert: true}}, verdict(expr.VerdictDrop))})
