@@ -10,7 +10,7 @@ import (
 
 // withdrawalPatience is how long a stop waits for the network to say that no new
 // connection comes to the task any more.
-const withdrawalPatience = 2 * time.Second
+const withdrawalPatience = 5 * time.Second
 
 // lingerPeriod is how long a task still runs when nothing leads to it any more: a
 // connection that had been let through just before is on its way, or waits to be

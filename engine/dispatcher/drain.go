@@ -12,7 +12,7 @@ import (
 
 // drainPatience is how long a task is kept from stopping for the sake of nodes that
 // have not said that nothing of theirs leads to it any more.
-const drainPatience = 5 * time.Second
+const drainPatience = 10 * time.Second
 
 // A wave is tasks that are to stop, and the nodes that are waited for: what leads to
 // the tasks must be gone there first. It is memory of one leader: the next waits

@@ -1,48 +1,161 @@
 package network
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
-	"github.com/vishvananda/netlink"
+	mdlayher "github.com/mdlayher/netlink"
+	"github.com/ti-mo/conntrack"
+	"github.com/ti-mo/netfilter"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/swarmd/swarmd/engine/netplan"
+	"github.com/swarmd/swarmd/engine/state"
 )
 
-// stale matches the flows that the kernel remembers and should not. A TCP
-// connection ends with its backend; a UDP flow would go on for as long as the
-// client does, to where it first went.
-type stale struct {
-	changes []change // of UDP ports only
-	gone    []netip.Addr
+// answerPatience is how long a connection may wait for the first answer of a
+// backend that has left. One that has waited longer has lost a packet, or its
+// backend hears nothing: when its client asks again, a second after it began, it
+// is to come to one that is there. Those that are just being answered are let be.
+// A task that is to stop runs on for twice as long (lingerPeriod of engine/agent).
+const answerPatience = 100 * time.Millisecond
+
+// walkFlows is how many flows the kernel tells of in the time that it takes to look at
+// all it has room for, which it does for each part that it is asked for. Measured: a
+// table of 262144 places, 5 ms; 20 µs to tell of a flow and understand it.
+const walkFlows = 250
+
+// Of linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_common.h, and of
+// net/netfilter/nf_internals.h for the flags.
+const (
+	attributeTupleIP    = 1
+	attributeTupleProto = 2
+	attributeSource     = 1
+	attributeProtocol   = 1
+	attributeFilter     = 25
+	attributeStatusMask = 26
+	attributeFlagsOrig  = 1
+	attributeFlagsReply = 2
+	flagSource          = 1 << 0
+	flagProtocol        = 1 << 3
+)
+
+// A selection is which flows the kernel is to tell of: those that all of it is true
+// of. An older kernel (tuples: before 5.8, status: before 5.15) tells of more.
+type selection struct {
+	client, server netip.Addr // IPv4
+	protocol       uint8
+	unanswered     bool
 }
 
-// MatchConntrackFlow says that a flow is stale: it belongs to an address that is
-// gone, to a backend that is no longer one of its port's, or it came before its
-// port was published and has been answered by the host.
-func (s stale) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
-	client, server := addrOf(f.Forward.SrcIP), addrOf(f.Reverse.SrcIP)
-	if slices.Contains(s.gone, client) || slices.Contains(s.gone, server) {
-		return true
+func (s selection) family() netfilter.ProtoFamily {
+	if s.client.IsValid() || s.server.IsValid() || s.protocol != 0 {
+		return netfilter.ProtoIPv4
 	}
-	if f.Forward.Protocol != unix.IPPROTO_UDP {
-		return false
+	return netfilter.ProtoUnspec
+}
+
+func (s selection) attributes() []netfilter.Attribute {
+	tuple := func(kind uint16, source netip.Addr, protocol uint8) (out []netfilter.Attribute, flags uint32) {
+		t := netfilter.Attribute{Type: kind, Nested: true}
+		if source.IsValid() {
+			flags |= flagSource
+			t.Children = append(t.Children, netfilter.Attribute{Type: attributeTupleIP, Nested: true, Children: []netfilter.Attribute{
+				{Type: attributeSource, Data: source.AsSlice()},
+			}})
+		}
+		if protocol != 0 {
+			flags |= flagProtocol
+			t.Children = append(t.Children, netfilter.Attribute{Type: attributeTupleProto, Nested: true, Children: []netfilter.Attribute{
+				{Type: attributeProtocol, Data: []byte{protocol}},
+			}})
+		}
+		if flags != 0 {
+			out = append(out, t)
+		}
+		return out, flags
 	}
-	to := addrOf(f.Forward.DstIP)
-	for _, c := range s.changes {
-		if f.Forward.DstPort != c.port.number || c.port.at().IsValid() && c.port.at() != to {
-			continue
-		}
-		backend := netip.AddrPortFrom(server, f.Reverse.SrcPort)
-		if slices.Contains(c.before, backend) && !slices.Contains(c.after, backend) {
-			return true
-		}
-		if untranslated := server == to && addrOf(f.Reverse.DstIP) == client; c.before == nil && untranslated {
-			return true
+	native := func(kind uint16, n uint32) netfilter.Attribute {
+		return netfilter.Attribute{Type: kind, Data: binary.NativeEndian.AppendUint32(nil, n)}
+	}
+	out, ofClient := tuple(nl.CTA_TUPLE_ORIG, s.client, 0)
+	more, ofServer := tuple(nl.CTA_TUPLE_REPLY, s.server, s.protocol)
+	out = append(out, more...)
+	if ofClient|ofServer != 0 {
+		out = append(out, netfilter.Attribute{Type: attributeFilter, Nested: true, Children: []netfilter.Attribute{
+			native(attributeFlagsOrig, ofClient), native(attributeFlagsReply, ofServer),
+		}})
+	}
+	if s.unanswered {
+		out = append(out, netfilter.Attribute{Type: nl.CTA_STATUS, Data: make([]byte, 4)},
+			netfilter.Attribute{Type: attributeStatusMask, Data: netfilter.Uint32Bytes(uint32(conntrack.StatusSeenReply))})
+	}
+	return out
+}
+
+// forgetFlows has the kernel forget the flows of the calling thread's namespace that
+// match; each that does must be in one of the selections.
+func forgetFlows(selections []selection, match func(f conntrack.Flow) bool) (err error) {
+	raw, err := netfilter.Dial(nil)
+	if err != nil {
+		return fmt.Errorf("cannot open a socket to the connections that the kernel knows: %w", err)
+	}
+	defer raw.Close() //nolint:errcheck // all has been answered
+	conn, err := conntrack.Dial(nil)
+	if err != nil {
+		return fmt.Errorf("cannot open a socket to the connections that the kernel knows: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // all has been answered
+	var errs []error
+	if stats, err := conn.StatsGlobal(); err == nil && int(stats.Entries) < walkFlows*(len(selections)-1) {
+		selections = []selection{{}}
+	}
+	for _, s := range selections {
+		flows, err := s.list(raw)
+		errs = append(errs, err)
+		for _, f := range flows {
+			if !match(f) {
+				continue
+			}
+			if err := conn.Delete(f); err != nil && !errors.Is(err, unix.ENOENT) {
+				errs = append(errs, err)
+			}
 		}
 	}
-	return false
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot make the kernel forget stale connections: %w", err)
+	}
+	return nil
+}
+
+func (s selection) list(raw *netfilter.Conn) ([]conntrack.Flow, error) {
+	request, err := netfilter.MarshalNetlink(netfilter.Header{
+		SubsystemID: netfilter.NFSubsysCTNetlink, MessageType: nl.IPCTNL_MSG_CT_GET, Family: s.family(), Flags: mdlayher.Request | mdlayher.Dump,
+	}, s.attributes())
+	if err != nil {
+		return nil, err
+	}
+	answers, err := raw.Query(request)
+	if err != nil {
+		return nil, err
+	}
+	var out []conntrack.Flow
+	for _, m := range answers {
+		var e conntrack.Event
+		if err := e.Unmarshal(m); err != nil {
+			return out, err
+		}
+		if e.Flow != nil {
+			out = append(out, *e.Flow)
+		}
+	}
+	return out, nil
 }
 
 func addrOf(ip net.IP) netip.Addr {
@@ -50,25 +163,183 @@ func addrOf(ip net.IP) netip.Addr {
 	return a.Unmap()
 }
 
+func clientOf(f conntrack.Flow) netip.Addr { return f.TupleOrig.IP.SourceAddress.Unmap() }
+
+// askedOf is what the client of a flow connects to.
+func askedOf(f conntrack.Flow) netip.AddrPort {
+	return netip.AddrPortFrom(f.TupleOrig.IP.DestinationAddress.Unmap(), f.TupleOrig.Proto.DestinationPort)
+}
+
+// serverOf is where that led.
+func serverOf(f conntrack.Flow) netip.AddrPort {
+	return netip.AddrPortFrom(f.TupleReply.IP.SourceAddress.Unmap(), f.TupleReply.Proto.SourcePort)
+}
+
+func isTCP(f conntrack.Flow) bool { return f.TupleOrig.Proto.Protocol == unix.IPPROTO_TCP }
+
+// movable says of a flow that has lost its backend whether it goes elsewhere: a
+// connection that has been answered stays, as does, for a while, one that may be at
+// this moment.
+func movable(f conntrack.Flow, waited bool) bool {
+	return !isTCP(f) || waited && !f.Status.SeenReply()
+}
+
+// stale matches the flows of the host that the kernel remembers and should not. A
+// TCP connection ends with its backend; a UDP flow would go on for as long as the
+// client does, to where it first went.
+type stale struct {
+	changes []change
+	gone    []netip.Addr
+	waited  bool // for answers to connections that had just begun
+}
+
+// match says that a flow is stale: it belongs to an address that is gone, to a
+// backend that is no longer one of its port's, or it came before its port was
+// published and has been answered by the host.
+func (s stale) match(f conntrack.Flow) bool {
+	client, asked, server := clientOf(f), askedOf(f), serverOf(f)
+	if slices.Contains(s.gone, client) || slices.Contains(s.gone, server.Addr()) {
+		return true
+	}
+	if !movable(f, s.waited) {
+		return false
+	}
+	for _, c := range s.changes {
+		if f.TupleOrig.Proto.Protocol != c.port.protocol || asked.Port() != c.port.number || c.port.at().IsValid() && c.port.at() != asked.Addr() {
+			continue
+		}
+		if slices.Contains(c.before, server) && !slices.Contains(c.after, server) {
+			return true
+		}
+		untranslated := server == asked && f.TupleReply.IP.DestinationAddress.Unmap() == client
+		if !isTCP(f) && c.before == nil && untranslated {
+			return true
+		}
+	}
+	return false
+}
+
 // flush makes the kernel forget the flows that changes have made stale. It looks
 // at every flow there is, so it is done once for all changes, and not for those
-// that cannot have left any.
+// that cannot have left any. Connections that have just begun are looked at later.
 func (k *kernel) flush(changes []change, gone []netip.Addr) error {
 	s := stale{gone: gone}
+	late := stale{waited: true}
 	for _, c := range changes {
 		lost := slices.ContainsFunc(c.before, func(b netip.AddrPort) bool { return !slices.Contains(c.after, b) })
-		if c.port.protocol == unix.IPPROTO_UDP && (lost || c.before == nil) {
+		switch tcp := c.port.protocol == unix.IPPROTO_TCP; {
+		case !tcp && (lost || c.before == nil):
 			s.changes = append(s.changes, c)
+		case tcp && lost:
+			late.changes = append(late.changes, c)
 		}
+	}
+	if len(late.changes) > 0 {
+		k.expect("", late.match)
 	}
 	if len(s.changes) == 0 && len(s.gone) == 0 {
 		return nil
 	}
-	_, err := dump(func() (uint, error) {
-		return k.host.link.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, s)
-	})
-	if err != nil {
-		return fmt.Errorf("cannot make the kernel forget stale connections: %w", err)
+	return inside(k.host.ns, func() error { return forgetFlows(s.selections(), s.match) })
+}
+
+// selections are of all flows that may be stale.
+func (s stale) selections() []selection {
+	var out []selection
+	for _, a := range s.gone {
+		out = append(out, selection{client: a}, selection{server: a})
 	}
-	return nil
+	for i, c := range s.changes {
+		same := func(d change) bool { return d.port.protocol == c.port.protocol }
+		if slices.IndexFunc(s.changes, same) == i {
+			out = append(out, selection{protocol: c.port.protocol})
+		}
+	}
+	return out
+}
+
+// An expectation is connections that are being answered, or else move on.
+type expectation struct {
+	due   time.Time
+	task  state.TaskID // in whose namespace; "": the host's
+	match func(f conntrack.Flow) bool
+}
+
+func (k *kernel) expect(task state.TaskID, match func(f conntrack.Flow) bool) {
+	k.expected = append(k.expected, expectation{time.Now().Add(answerPatience), task, match})
+}
+
+// nextExpected is when to look at connections again; zero is never.
+func (k *kernel) nextExpected() time.Time {
+	if len(k.expected) == 0 {
+		return time.Time{}
+	}
+	return k.expected[0].due
+}
+
+// moveOn has connections forgotten that have waited for their answer long enough.
+func (k *kernel) moveOn(now time.Time) {
+	due := 0
+	for due < len(k.expected) && !k.expected[due].due.After(now) {
+		due++
+	}
+	byTask := map[state.TaskID][]expectation{}
+	for _, e := range k.expected[:due] {
+		byTask[e.task] = append(byTask[e.task], e)
+	}
+	k.expected = slices.Delete(k.expected, 0, due)
+	for _, task := range sorted(byTask) {
+		match := func(f conntrack.Flow) bool {
+			return slices.ContainsFunc(byTask[task], func(e expectation) bool { return e.match(f) })
+		}
+		forget := func() error { return forgetFlows([]selection{{unanswered: true}}, match) }
+		err := error(nil)
+		switch {
+		case task == "":
+			err = inside(k.host.ns, forget)
+		case isNamespace(k.netns(task)):
+			err = insideAt(k.netns(task), forget)
+		}
+		if err != nil {
+			k.config.Logger.Warn("connections to tasks that have left may wait for them in vain", "err", err)
+		}
+	}
+}
+
+// staleServices matches flows to services' own addresses whose backend is none any
+// more.
+type staleServices struct {
+	backends map[netip.Addr][]netip.Addr // by service
+	waited   bool
+}
+
+func (s staleServices) match(f conntrack.Flow) bool {
+	asked, server := askedOf(f).Addr(), serverOf(f).Addr()
+	backends, is := s.backends[asked]
+	return is && server != asked && movable(f, s.waited) && !slices.Contains(backends, server)
+}
+
+// follow has flows from a task's namespace, in which the calling thread is, go where
+// services are now. Before is nil if it is not known where they were.
+func (k *kernel) follow(task state.TaskID, before, after []netplan.Balanced) error {
+	s := staleServices{backends: map[netip.Addr][]netip.Addr{}}
+	was := map[netip.Addr][]netip.Addr{}
+	for _, b := range before {
+		was[b.VIP] = b.Backends
+	}
+	for _, b := range after {
+		lost := func(a netip.Addr) bool { return !slices.Contains(b.Backends, a) }
+		if before == nil || slices.ContainsFunc(was[b.VIP], lost) {
+			s.backends[b.VIP] = b.Backends
+		}
+	}
+	if len(s.backends) == 0 {
+		return nil
+	}
+	late := s
+	late.waited = true
+	if before != nil {
+		k.expect(task, late.match)
+	}
+	return forgetFlows([]selection{{}}, s.match)
 }

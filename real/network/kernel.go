@@ -43,6 +43,8 @@ type kernel struct {
 
 	seen, seenOver *ports         // as of one pass
 	leftovers      []func() error // ways to tasks that have gone, once no port leads there
+	parted         []netip.Addr   // addresses that they led to
+	expected       []expectation  // by when they are due
 }
 
 func newKernel(c Config, h *host, lost func()) *kernel {
@@ -68,23 +70,34 @@ func (k *kernel) forget() {
 	k.names.forget()
 	k.closeOverlays()
 	k.overlayMTU = 0
-	k.leftovers = nil
+	k.leftovers, k.parted = nil, nil
 	k.swept, k.reserved = false, false
 	k.table.known = false
 }
 
-// converge makes the kernel as wanted. New endpoints, and the ways to those of other
-// nodes, come before the ports that lead to them, and go after. The error is that the plan is not in force; what
-// could not be tidied up after an older one is logged, and tried again.
+// converge makes the kernel as wanted: it establishes that, and tidies up.
 func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
+	failed, tidy, err := k.establish(w)
+	return failed, errors.Join(err, tidy())
+}
+
+// establish puts what is wanted in force. New endpoints, and the ways to those of
+// other nodes, come before the ports that lead to them, and go after: first what
+// leads there, then the connections that do, then the way. All that goes is left to
+// tidy, which must be called before anything else is: somebody may be waiting for the
+// ports alone. The error is that the plan is not in force, or of tidy that of a host
+// that wants nothing something is left. What else cannot be tidied up after an older
+// plan is logged, and tried again.
+func (k *kernel) establish(w wanted) (failed map[state.TaskID]string, tidy func() error, err error) {
+	nothing := func() error { return nil }
 	k.seen, k.seenOver = nil, nil
 	if len(k.leftovers) > 0 { // of a plan that was not carried out to its end
 		k.forget()
 	}
-	failed := maps.Clone(w.failed)
+	failed = maps.Clone(w.failed)
 	sure := k.gateway.IsValid()
 	if err := k.prepare(w, failed); err != nil {
-		return failed, err
+		return failed, nothing, err
 	}
 	missed := errors.Join(k.ensureOverlays(w, failed), k.ensureMesh(w))
 	gone, err := k.evict(w)
@@ -95,35 +108,40 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 	if sure && (len(failed) > len(w.failed) || missed != nil) {
 		// What they stand on may have changed behind our back.
 		k.forget()
-		return k.converge(w)
+		return k.establish(w)
 	}
 	k.held.hush(w.ports)
 	changes, err := k.table.converge(w, k.frameOf(w))
 	if err != nil {
-		return failed, errors.Join(missed, err)
+		return failed, nothing, errors.Join(missed, err)
 	}
 	opened := func(c change) bool { return len(c.before) == 0 || len(c.after) == 0 }
 	if !k.reserved || slices.ContainsFunc(changes, opened) {
 		k.reserve(w)
 	}
-	if err := k.clearAway(); err != nil {
-		k.untidy(err)
-	}
+	return failed, func() error { return k.tidy(w, changes, gone) }, missed
+}
+
+// tidy takes away what was there and is not wanted. The changes are those of the
+// ports; gone are addresses that are no endpoint's any more.
+func (k *kernel) tidy(w wanted, changes []change, gone []netip.Addr) error {
+	k.untidy(k.flush(changes, slices.Concat(gone, k.parted, k.unwanted(w))))
+	k.untidy(k.clearAway())
 	removed, err := k.removeUnwanted(w)
-	gone = append(gone, removed...)
-	k.untidy(errors.Join(err, k.dismiss(w.strangers(gone)), k.flush(changes, gone)))
-	if !w.gateway.IsValid() {
-		k.gateway = netip.Prefix{}
-		k.bridge = 0
-		return failed, errors.Join(missed, k.removeBridge())
+	k.untidy(errors.Join(err, k.dismiss(w.strangers(append(gone, removed...)))))
+	if w.gateway.IsValid() {
+		return nil
 	}
-	return failed, missed
+	k.gateway = netip.Prefix{}
+	k.bridge = 0
+	return k.removeBridge()
 }
 
 // forward has a link know who is behind it. What it is to know no more goes when no
 // port leads there: see [kernel.clearAway].
 func (k *kernel) forward(has, want forwarding, h *host, link netlink.Link) error {
 	k.leftovers = append(k.leftovers, func() error { return has.shrink(want, h.link, link) })
+	k.parted = append(k.parted, missing(has.routes, want.routes, netip.Addr.Compare)...)
 	return has.grow(want, h.link, link)
 }
 
@@ -134,7 +152,7 @@ func (k *kernel) clearAway() error {
 	for _, shrink := range k.leftovers {
 		errs = append(errs, shrink())
 	}
-	k.leftovers = nil
+	k.leftovers, k.parted = nil, nil
 	err := errors.Join(errs...)
 	if err != nil {
 		k.meshed = nil
@@ -246,6 +264,17 @@ func (k *kernel) evict(w wanted) ([]netip.Addr, error) {
 		gone = append(gone, e.at()...)
 	}
 	return gone, errors.Join(errs...)
+}
+
+// unwanted are the addresses of known endpoints that are not wanted.
+func (k *kernel) unwanted(w wanted) []netip.Addr {
+	var out []netip.Addr
+	for task, e := range k.endpoints {
+		if _, is := w.endpoints[task]; !is {
+			out = append(out, e.at()...)
+		}
+	}
+	return out
 }
 
 // removeUnwanted removes the endpoints that are not wanted and returns the

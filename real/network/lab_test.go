@@ -192,7 +192,7 @@ func (l *lab) checkClean() {
 	}
 }
 
-// apply applies a plan and returns the answer.
+// apply applies a plan and returns the answer, once it has been tidied up too.
 func (l *lab) apply(text string) engine.NetworkApplied {
 	l.t.Helper()
 	p := l.plan(text)
@@ -201,6 +201,8 @@ func (l *lab) apply(text string) engine.NetworkApplied {
 	if answer.Generation != p.Generation {
 		l.t.Fatalf("the answer is to plan %d, not %d", answer.Generation, p.Generation)
 	}
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
 	return answer
 }
 

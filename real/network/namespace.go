@@ -113,6 +113,16 @@ func inside(ns netns.NsHandle, f func() error) error {
 	})
 }
 
+// insideAt runs f in a namespace that is held by a file.
+func insideAt(path string, f func() error) error {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return fmt.Errorf("cannot open the network namespace %s: %w", path, err)
+	}
+	defer ns.Close()
+	return inside(ns, f)
+}
+
 // onThread runs f on a thread that ends with it: a goroutine that ends locked
 // takes its thread along.
 func onThread(f func() error) error {

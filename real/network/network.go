@@ -138,7 +138,7 @@ func (n *Network) Apply(p netplan.Plan) {
 func (n *Network) Mesh() bool { return n.mesh }
 
 // Netns returns the path of a task's network namespace, which exists from the
-// answer to the first plan that has the task to the first that has not.
+// answer to the first plan that has the task until after that to the first that has not.
 func (n *Network) Netns(task state.TaskID) string {
 	return filepath.Join(n.config.NetnsDir, string(task))
 }
@@ -218,17 +218,24 @@ func Remove(config Config) error {
 func (n *Network) run(ctx context.Context) {
 	sweep := time.NewTicker(n.config.SweepPeriod)
 	defer sweep.Stop()
+	answers := time.NewTimer(0)
+	defer answers.Stop()
 	for {
+		if due := n.due(); !due.IsZero() {
+			answers.Reset(time.Until(due))
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-answers.C:
+			n.moveOn()
 		case <-n.wake:
 			n.queue.Lock()
 			p := n.next
 			n.next = nil
 			n.queue.Unlock()
 			if p != nil {
-				n.config.Post(n.apply(*p))
+				n.apply(*p)
 				n.write()
 			}
 		case <-n.lost:
@@ -239,7 +246,10 @@ func (n *Network) run(ctx context.Context) {
 	}
 }
 
-func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
+// apply carries a plan out and posts the answer, as soon as it is in force: tasks may
+// be waiting for the ports not to lead to them, and to tidy up takes time. A host
+// that is to have nothing answers when it has.
+func (n *Network) apply(p netplan.Plan) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p = netplan.Reduce(n.plan, p)
@@ -248,7 +258,11 @@ func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
 		n.kernel.warnOfFirewall()
 	}
 	n.last, n.plan = &w, p
-	failed, err := n.kernel.converge(w)
+	failed, tidy, err := n.kernel.establish(w)
+	if !w.gateway.IsValid() {
+		err = errors.Join(err, tidy())
+		tidy = func() error { return nil }
+	}
 	answer := engine.NetworkApplied{Generation: p.Generation, Failed: failed, Err: errors.Join(bad, err)}
 	if answer.Err != nil {
 		n.log.Error("the network could not be made as planned", "generation", p.Generation, "err", answer.Err)
@@ -256,7 +270,24 @@ func (n *Network) apply(p netplan.Plan) engine.NetworkApplied {
 	for _, task := range sorted(failed) {
 		n.log.Error("a task's network could not be made", "task", task, "err", failed[task])
 	}
-	return answer
+	n.config.Post(answer)
+	if err := tidy(); err != nil {
+		n.log.Error("something of an older plan could not be removed", "err", err)
+	}
+}
+
+// due is when connections that had just begun to tasks that have left are looked at;
+// zero is never.
+func (n *Network) due() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.kernel.nextExpected()
+}
+
+func (n *Network) moveOn() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kernel.moveOn(time.Now())
 }
 
 // write keeps the last plan for the next process, once it has been answered.

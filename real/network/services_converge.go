@@ -22,8 +22,11 @@ func (k *kernel) ensureServices(task state.TaskID, want services) error {
 			if err := t.update(has, want); err != nil {
 				return err
 			}
-		} else if err := t.adopt(want); err != nil {
+			k.untidy(k.follow(task, has.all(), want.all()))
+		} else if made, err := t.adopt(want); err != nil {
 			return err
+		} else if made {
+			k.untidy(k.follow(task, nil, want.all()))
 		}
 		gen, err := generation(t.raw)
 		want.gen = gen
@@ -60,19 +63,17 @@ func (t *taskTable) update(has, want services) error {
 	return errors.Join(append(errs, t.conn.Flush())...)
 }
 
-// adopt leaves a table that is right as it is, and makes any other anew.
-func (t *taskTable) adopt(want services) error {
+// adopt leaves a table that is right as it is, and makes any other anew, which it
+// reports.
+func (t *taskTable) adopt(want services) (made bool, err error) {
 	lines, err := t.differences(want)
-	if err == nil && len(lines) == 0 {
-		return nil
-	}
-	if err != nil {
-		return err
+	if err != nil || len(lines) == 0 {
+		return false, err
 	}
 	if err := t.build(want); err != nil {
-		return err
+		return false, err
 	}
-	return t.conn.Flush()
+	return true, t.conn.Flush()
 }
 
 // servicesDifference tells what ensureServices would change. A table that nobody

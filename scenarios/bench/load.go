@@ -32,6 +32,9 @@ const (
 	lostPeriod    = 8 * time.Second // how long a daemon is dead: its node is held for lost
 )
 
+// loadImages are one image by two names: a service is updated from one to the other.
+var loadImages = [...]string{"load:1", "load:2"}
+
 // A load is clients on several hosts that ask a service while things happen to it.
 type load struct {
 	*cluster
@@ -63,7 +66,7 @@ func runLoad(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	l.pause = o.pause
-	phases := l.phases()
+	phases := l.phases(o)
 	var all tally
 	fmt.Fprintf(out, "| %-36s | %8s | %11s | %6s |\n", "while", "requests", "connections", "lost")
 	for _, p := range phases {
@@ -90,7 +93,7 @@ func newLoad(ctx context.Context, dir, swarmd string) (*load, error) {
 		return nil, err
 	}
 	archive := filepath.Join(dir, "load.tar")
-	if err := (lab.Image{Names: []string{"load:1", "load:2"}, Program: self, Arguments: []string{serveArgument}}).WriteFile(archive); err != nil {
+	if err := (lab.Image{Names: loadImages[:], Program: self, Arguments: []string{serveArgument}}).WriteFile(archive); err != nil {
 		return nil, err
 	}
 	l, err := newHosts(ctx, filepath.Join(dir, "c"), swarmd, archive, loadManagers, loadWorkers)
@@ -149,7 +152,7 @@ func (l *load) spec() dockerswarm.ServiceSpec {
 	s := &swarm{host: l.Hosts[0]}
 	spec := s.spec("web", loadReplicas)
 	c := spec.TaskTemplate.ContainerSpec
-	c.Image, c.Command = "load:1", nil
+	c.Image, c.Command = loadImages[0], nil
 	c.Healthcheck = &container.HealthConfig{
 		Test: []string{"CMD", "/bin/program", checkArgument}, Interval: time.Second, Timeout: checkPatience, Retries: 3,
 	}
@@ -157,11 +160,23 @@ func (l *load) spec() dockerswarm.ServiceSpec {
 	return spec
 }
 
-func (l *load) phases() []phase {
+// phases are those that are asked for, as often as that.
+func (l *load) phases(o options) (chosen []phase) {
+	for range o.times {
+		for _, p := range l.everyPhase() {
+			if strings.Contains(p.name, o.phase) {
+				chosen = append(chosen, p)
+			}
+		}
+	}
+	return chosen
+}
+
+func (l *load) everyPhase() []phase {
 	return []phase{
 		{"nothing happens", func(ctx context.Context) error { return rest(ctx, time.Second) }},
-		{"a rolling update, start-first", l.roll("load:2", dockerswarm.UpdateOrderStartFirst)},
-		{"a rolling update, stop-first", l.roll("load:1", dockerswarm.UpdateOrderStopFirst)},
+		{"a rolling update, start-first", l.roll(dockerswarm.UpdateOrderStartFirst)},
+		{"a rolling update, stop-first", l.roll(dockerswarm.UpdateOrderStopFirst)},
 		{"scaling 5 → 2 → 8 → 5", l.scale},
 		{"a node is drained", l.drain},
 		{"swarmd of a node is killed, and begins", l.killDaemon},
@@ -197,10 +212,15 @@ func (l *load) during(ctx context.Context, p phase, requests int) (all tally, er
 	return all, err
 }
 
-// roll updates the service to another image.
-func (l *load) roll(image string, order dockerswarm.UpdateOrder) func(ctx context.Context) error {
+// roll updates the service to the image that it does not have.
+func (l *load) roll(order dockerswarm.UpdateOrder) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
+		image := ""
 		err := l.s.update(ctx, func(s *dockerswarm.ServiceSpec) {
+			image = loadImages[0]
+			if s.TaskTemplate.ContainerSpec.Image == image {
+				image = loadImages[1]
+			}
 			s.TaskTemplate.ContainerSpec.Image = image
 			s.UpdateConfig.Order = order
 		})

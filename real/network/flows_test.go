@@ -1,0 +1,196 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ti-mo/conntrack"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// mute has a task hear nothing any more, though it runs.
+func (l *lab) mute(ns netns.NsHandle) {
+	l.t.Helper()
+	l.in(ns, func(h *netlink.Handle) error {
+		links, err := h.LinkList()
+		errs := []error{err}
+		for _, link := range links {
+			if link.Attrs().Name != "lo" {
+				errs = append(errs, h.LinkSetDown(link))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// untilTracked waits until the kernel has seen a connection begin.
+func (l *lab) untilTracked(ns netns.NsHandle, server netip.AddrPort) {
+	l.t.Helper()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for began := time.Now(); time.Since(began) < patience; <-look.C {
+		found := false
+		l.in(ns, func(*netlink.Handle) error {
+			h, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			flows, err := h.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+			for _, f := range flows {
+				found = found || netip.AddrPortFrom(addrOf(f.Reverse.SrcIP), f.Reverse.SrcPort) == server
+			}
+			return err
+		})
+		if found {
+			return
+		}
+	}
+	l.t.Fatalf("no connection to %s is known", server)
+}
+
+// A connection on its way to a task that has left the ports, or has gone, and that
+// nobody has answered yet, comes to one that is there.
+func TestConnectionsUnderWayMoveOn(t *testing.T) {
+	for _, x := range []struct {
+		what string
+		host int // that the task is on; clients come in by the first
+		gone bool
+	}{
+		{"a task of this host leaves the ports", 0, false},
+		{"a task of this host goes", 0, true},
+		{"a task of another host leaves the ports", 1, false},
+		{"a task of another host goes", 1, true},
+	} {
+		t.Run(x.what, func(t *testing.T) {
+			c := newCluster(t)
+			one, two := place{host: x.host, task: "web.1", mesh: "10.0.0.11"}, place{host: 2, task: "web.2", mesh: "10.0.0.12"}
+			c.must(plans([]place{one, two}, "publish 8080/tcp 10.0.0.11:80"))
+			l := c.hosts[0]
+			l.serve(c.hosts[2].task("web.2"), "web.2", 80)
+			l.mute(c.hosts[x.host].task("web.1"))
+			answer := make(chan string, 1)
+			go func() { answer <- l.ask(c.client, "tcp4", nodeAddress(0)+":8080") }()
+			l.untilTracked(l.host, netip.MustParseAddrPort("10.0.0.11:80"))
+
+			next := []place{one, two}
+			if x.gone {
+				next = next[1:]
+			}
+			for i, text := range plans(next, "publish 8080/tcp 10.0.0.12:80") {
+				if a := c.hosts[i].apply(text); a.Err != nil || len(a.Failed) > 0 {
+					t.Fatalf("the plan failed: %v %v", a.Err, a.Failed)
+				}
+			}
+			if got, want := <-answer, "web.2 "+clusterClient; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// The same is so for a service's own address, from within a task; a UDP flow moves
+// at once, and an established connection stays.
+func TestFlowsToServicesMoveOn(t *testing.T) {
+	c := newCluster(t)
+	places := []place{
+		{host: 0, task: "client", on: []string{"red=10.0.1.2,fd00:1::2"}},
+		{host: 1, task: "web.1", on: []string{"red=10.0.1.3,fd00:1::3"}},
+		{host: 2, task: "web.2", on: []string{"red=10.0.1.4,fd00:1::4"}},
+	}
+	to := func(n int) string {
+		return fmt.Sprintf("%s\nvip red 10.0.1.100 10.0.1.%d\nvip red fd00:1::100 fd00:1::%d", twoNetworks, n, n)
+	}
+	c.must(plans(places, to(3)))
+	l := c.hosts[0]
+	client, web1 := l.task("client"), c.hosts[1].task("web.1")
+	l.serveOn(web1, "web.1", "", ":80")
+	l.serveOn(c.hosts[2].task("web.2"), "web.2", "", ":80")
+	connect := func(network, address string) net.Conn {
+		t.Helper()
+		conn, err := l.dial(client, network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := say(conn); err != nil || !strings.HasPrefix(got, "web.1 ") {
+			t.Fatalf("%s: %q, %v", network, got, err)
+		}
+		return conn
+	}
+	kept := connect("tcp4", "10.0.1.100:80")
+	udp, udp6 := connect("udp4", "10.0.1.100:80"), connect("udp6", "[fd00:1::100]:80")
+	c.must(plans(places, to(4)))
+	if got, err := say(udp); got != "web.2 10.0.1.2" {
+		t.Errorf("the UDP flow: %q, %v", got, err)
+	}
+	if got, err := say(udp6); got != "web.2 fd00:1::2" {
+		t.Errorf("the UDP flow over IPv6: %q, %v", got, err)
+	}
+	if got, err := say(kept); got != "web.1 10.0.1.2" {
+		t.Errorf("the connection: %q, %v", got, err)
+	}
+
+	c.must(plans(places, to(3)))
+	l.mute(web1)
+	answers := make(chan string, 2)
+	go func() { answers <- l.ask(client, "tcp4", "10.0.1.100:80") }()
+	l.untilTracked(client, netip.MustParseAddrPort("10.0.1.3:80"))
+	if a := l.apply(plans(places, to(4))[0]); a.Err != nil || len(a.Failed) > 0 {
+		t.Fatalf("the plan failed: %v %v", a.Err, a.Failed)
+	}
+	if got, want := <-answers, "web.2 10.0.1.2"; got != want {
+		t.Errorf("a connection under way: got %q, want %q", got, want)
+	}
+}
+
+// What goes is forgotten without reading all that the kernel remembers.
+func BenchmarkForget(b *testing.B) {
+	const flows = 20_000
+	ns := newNamespace(b)
+	must := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	at := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 7, byte(n >> 8), byte(n)}) }
+	create := func(c *conntrack.Conn, n int) error {
+		server := at(n % 500)
+		return c.Create(conntrack.NewFlow(unix.IPPROTO_TCP, conntrack.StatusConfirmed|conntrack.StatusSeenReply, netip.MustParseAddr("192.0.2.7"), server, uint16(n), 80, 600, 0))
+	}
+	must(inside(ns, func() error {
+		c, err := conntrack.Dial(nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close() //nolint:errcheck // all has been answered
+		for n := range flows {
+			if err := create(c, n+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	count := 0
+	s := stale{gone: []netip.Addr{at(499)}}
+	for _, how := range []struct {
+		name       string
+		selections []selection
+	}{{"selected", s.selections()}, {"all", []selection{{}}}, {"unanswered", []selection{{unanswered: true}}}} {
+		b.Run(how.name, func(b *testing.B) {
+			for b.Loop() {
+				must(inside(ns, func() error {
+					return forgetFlows(how.selections, func(conntrack.Flow) bool { count++; return false })
+				}))
+			}
+			b.ReportMetric(float64(count)/float64(b.N), "flows/op")
+			count = 0
+		})
+	}
+}
