@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	mdlayher "github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
@@ -18,13 +17,6 @@ import (
 	"github.com/swarmd/swarmd/engine/netplan"
 	"github.com/swarmd/swarmd/engine/state"
 )
-
-// answerPatience is how long a connection may wait for the first answer of a
-// backend that has left. One that has waited longer has lost a packet, or its
-// backend hears nothing: when its client asks again, a second after it began, it
-// is to come to one that is there. Those that are just being answered are let be.
-// A task that is to stop runs on for twice as long (lingerPeriod of engine/agent).
-const answerPatience = 100 * time.Millisecond
 
 // walkFlows is how many flows the kernel tells of in the time that it takes to look at
 // all it has room for, which it does for each part that it is asked for. Measured: a
@@ -219,10 +211,10 @@ func (s stale) match(f conntrack.Flow) bool {
 	return false
 }
 
-// flush makes the kernel forget the flows that changes have made stale. It looks
-// at every flow there is, so it is done once for all changes, and not for those
-// that cannot have left any. Connections that have just begun are looked at later.
-func (k *kernel) flush(changes []change, gone []netip.Addr) error {
+// flush has the flows forgotten that changes have made stale, all at once, and not
+// for changes that cannot have left any. Connections that have just begun are looked
+// at later.
+func (k *kernel) flush(changes []change, gone []netip.Addr) {
 	s := stale{gone: gone}
 	late := stale{waited: true}
 	for _, c := range changes {
@@ -235,12 +227,11 @@ func (k *kernel) flush(changes []change, gone []netip.Addr) error {
 		}
 	}
 	if len(late.changes) > 0 {
-		k.expect("", late.match)
+		k.forgets.later("", []selection{{unanswered: true}}, late.match)
 	}
-	if len(s.changes) == 0 && len(s.gone) == 0 {
-		return nil
+	if len(s.changes)+len(s.gone) > 0 {
+		k.forgets.now("", s.selections(), s.match)
 	}
-	return inside(k.host.ns, func() error { return forgetFlows(s.selections(), s.match) })
 }
 
 // selections are of all flows that may be stale.
@@ -258,54 +249,6 @@ func (s stale) selections() []selection {
 	return out
 }
 
-// An expectation is connections that are being answered, or else move on.
-type expectation struct {
-	due   time.Time
-	task  state.TaskID // in whose namespace; "": the host's
-	match func(f conntrack.Flow) bool
-}
-
-func (k *kernel) expect(task state.TaskID, match func(f conntrack.Flow) bool) {
-	k.expected = append(k.expected, expectation{time.Now().Add(answerPatience), task, match})
-}
-
-// nextExpected is when to look at connections again; zero is never.
-func (k *kernel) nextExpected() time.Time {
-	if len(k.expected) == 0 {
-		return time.Time{}
-	}
-	return k.expected[0].due
-}
-
-// moveOn has connections forgotten that have waited for their answer long enough.
-func (k *kernel) moveOn(now time.Time) {
-	due := 0
-	for due < len(k.expected) && !k.expected[due].due.After(now) {
-		due++
-	}
-	byTask := map[state.TaskID][]expectation{}
-	for _, e := range k.expected[:due] {
-		byTask[e.task] = append(byTask[e.task], e)
-	}
-	k.expected = slices.Delete(k.expected, 0, due)
-	for _, task := range sorted(byTask) {
-		match := func(f conntrack.Flow) bool {
-			return slices.ContainsFunc(byTask[task], func(e expectation) bool { return e.match(f) })
-		}
-		forget := func() error { return forgetFlows([]selection{{unanswered: true}}, match) }
-		err := error(nil)
-		switch {
-		case task == "":
-			err = inside(k.host.ns, forget)
-		case isNamespace(k.netns(task)):
-			err = insideAt(k.netns(task), forget)
-		}
-		if err != nil {
-			k.config.Logger.Warn("connections to tasks that have left may wait for them in vain", "err", err)
-		}
-	}
-}
-
 // staleServices matches flows to services' own addresses whose backend is none any
 // more.
 type staleServices struct {
@@ -319,9 +262,9 @@ func (s staleServices) match(f conntrack.Flow) bool {
 	return is && server != asked && movable(f, s.waited) && !slices.Contains(backends, server)
 }
 
-// follow has flows from a task's namespace, in which the calling thread is, go where
-// services are now. Before is nil if it is not known where they were.
-func (k *kernel) follow(task state.TaskID, before, after []netplan.Balanced) error {
+// follow has flows from a task's namespace go where services are now. Before is nil if
+// it is not known where they were.
+func (k *kernel) follow(task state.TaskID, before, after []netplan.Balanced) {
 	s := staleServices{backends: map[netip.Addr][]netip.Addr{}}
 	was := map[netip.Addr][]netip.Addr{}
 	for _, b := range before {
@@ -334,12 +277,11 @@ func (k *kernel) follow(task state.TaskID, before, after []netplan.Balanced) err
 		}
 	}
 	if len(s.backends) == 0 {
-		return nil
+		return
 	}
-	late := s
-	late.waited = true
+	k.forgets.now(task, []selection{{}}, s.match)
 	if before != nil {
-		k.expect(task, late.match)
+		s.waited = true
+		k.forgets.later(task, []selection{{unanswered: true}}, s.match)
 	}
-	return forgetFlows([]selection{{}}, s.match)
 }

@@ -27,6 +27,7 @@ type kernel struct {
 	bridge    int          // its index
 	gateway   netip.Prefix // that the bridge is known to have
 	endpoints map[state.TaskID]endpoint
+	forgets   *forgetter
 	swept     bool // nothing of ours is there that is not known
 	held      *reservations
 	reserved  bool // what is wanted has been asked for
@@ -44,14 +45,15 @@ type kernel struct {
 	seen, seenOver *ports         // as of one pass
 	leftovers      []func() error // ways to tasks that have gone, once no port leads there
 	parted         []netip.Addr   // addresses that they led to
-	expected       []expectation  // by when they are due
 }
 
 func newKernel(c Config, h *host, lost func()) *kernel {
-	return &kernel{
+	k := &kernel{
 		config: c, host: h, table: newTable(c, h),
 		endpoints: make(map[state.TaskID]endpoint), overlays: make(map[uint32]overlay), services: make(map[state.TaskID]services), names: newDirectory(c, h, lost), held: newReservations(h, c.Logger),
 	}
+	k.forgets = newForgetter(h, c.Logger, k.netns)
+	return k
 }
 
 func (k *kernel) close() {
@@ -82,10 +84,9 @@ func (k *kernel) converge(w wanted) (map[state.TaskID]string, error) {
 }
 
 // establish puts what is wanted in force. New endpoints, and the ways to those of
-// other nodes, come before the ports that lead to them, and go after: first what
-// leads there, then the connections that do, then the way. All that goes is left to
-// tidy, which must be called before anything else is: somebody may be waiting for the
-// ports alone. The error is that the plan is not in force, or of tidy that of a host
+// other nodes, come before the ports that lead to them, and go after. All that goes is
+// left to tidy, which must be called before anything else is: somebody may be waiting
+// for the ports alone. The error is that the plan is not in force, or of tidy that of a host
 // that wants nothing something is left. What else cannot be tidied up after an older
 // plan is logged, and tried again.
 func (k *kernel) establish(w wanted) (failed map[state.TaskID]string, tidy func() error, err error) {
@@ -101,6 +102,10 @@ func (k *kernel) establish(w wanted) (failed map[state.TaskID]string, tidy func(
 	}
 	missed := errors.Join(k.ensureOverlays(w, failed), k.ensureMesh(w))
 	gone, err := k.evict(w)
+	if len(gone) > 0 { // others have these addresses at once
+		evicted := stale{gone: gone}
+		err = errors.Join(err, inside(k.host.ns, func() error { return forgetFlows(evicted.selections(), evicted.match) }))
+	}
 	k.untidy(err)
 	gone = append(gone, k.ensureEndpoints(w, failed)...)
 	k.ensureNames(w, failed)
@@ -125,7 +130,7 @@ func (k *kernel) establish(w wanted) (failed map[state.TaskID]string, tidy func(
 // tidy takes away what was there and is not wanted. The changes are those of the
 // ports; gone are addresses that are no endpoint's any more.
 func (k *kernel) tidy(w wanted, changes []change, gone []netip.Addr) error {
-	k.untidy(k.flush(changes, slices.Concat(gone, k.parted, k.unwanted(w))))
+	k.flush(changes, w.strangers(slices.Concat(gone, k.parted, k.unwanted(w))))
 	k.untidy(k.clearAway())
 	removed, err := k.removeUnwanted(w)
 	k.untidy(errors.Join(err, k.dismiss(w.strangers(append(gone, removed...)))))
@@ -202,8 +207,8 @@ func (k *kernel) ensureEndpoints(w wanted, failed map[state.TaskID]string) []net
 		if known && old.equal(e) || failed[task] != "" {
 			continue
 		}
-		if known && !slices.Equal(old.at(), e.at()) {
-			gone = append(gone, old.at()...)
+		if known {
+			gone = append(gone, slices.DeleteFunc(old.at(), func(a netip.Addr) bool { return slices.Contains(e.at(), a) })...)
 		}
 		delete(k.endpoints, task)
 		delete(k.services, task)

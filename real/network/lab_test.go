@@ -203,6 +203,7 @@ func (l *lab) apply(text string) engine.NetworkApplied {
 	}
 	l.net.mu.Lock()
 	defer l.net.mu.Unlock()
+	l.net.kernel.forgets.rest()
 	return answer
 }
 

@@ -117,6 +117,7 @@ func Start(config Config) (*Network, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.work.Go(func() { n.run(ctx) })
+	n.work.Go(func() { n.kernel.forgets.run(ctx) })
 	return n, nil
 }
 
@@ -218,17 +219,10 @@ func Remove(config Config) error {
 func (n *Network) run(ctx context.Context) {
 	sweep := time.NewTicker(n.config.SweepPeriod)
 	defer sweep.Stop()
-	answers := time.NewTimer(0)
-	defer answers.Stop()
 	for {
-		if due := n.due(); !due.IsZero() {
-			answers.Reset(time.Until(due))
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-answers.C:
-			n.moveOn()
 		case <-n.wake:
 			n.queue.Lock()
 			p := n.next
@@ -274,20 +268,6 @@ func (n *Network) apply(p netplan.Plan) {
 	if err := tidy(); err != nil {
 		n.log.Error("something of an older plan could not be removed", "err", err)
 	}
-}
-
-// due is when connections that had just begun to tasks that have left are looked at;
-// zero is never.
-func (n *Network) due() time.Time {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.kernel.nextExpected()
-}
-
-func (n *Network) moveOn() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.kernel.moveOn(time.Now())
 }
 
 // write keeps the last plan for the next process, once it has been answered.

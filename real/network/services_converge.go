@@ -22,11 +22,11 @@ func (k *kernel) ensureServices(task state.TaskID, want services) error {
 			if err := t.update(has, want); err != nil {
 				return err
 			}
-			k.untidy(k.follow(task, has.all(), want.all()))
+			k.follow(task, has.all(), want.all())
 		} else if made, err := t.adopt(want); err != nil {
 			return err
 		} else if made {
-			k.untidy(k.follow(task, nil, want.all()))
+			k.follow(task, nil, want.all())
 		}
 		gen, err := generation(t.raw)
 		want.gen = gen
