@@ -217,9 +217,11 @@ func (l *load) roll(order dockerswarm.UpdateOrder) func(ctx context.Context) err
 	return func(ctx context.Context) error {
 		image := ""
 		err := l.s.update(ctx, func(s *dockerswarm.ServiceSpec) {
-			image = loadImages[0]
-			if s.TaskTemplate.ContainerSpec.Image == image {
-				image = loadImages[1]
+			if image == "" {
+				image = loadImages[0]
+				if s.TaskTemplate.ContainerSpec.Image == image {
+					image = loadImages[1]
+				}
 			}
 			s.TaskTemplate.ContainerSpec.Image = image
 			s.UpdateConfig.Order = order

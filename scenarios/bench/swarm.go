@@ -147,7 +147,7 @@ func until(ctx context.Context, done func() (bool, error)) error {
 	defer cancel()
 	for {
 		asked := time.Now()
-		if ok, err := done(); ok || err != nil {
+		if ok, err := done(); ok || err != nil && !leaderless(err) {
 			return err
 		}
 		pause := time.NewTimer(max(pollPeriod, (pollShare-1)*time.Since(asked)))
@@ -158,6 +158,11 @@ func until(ctx context.Context, done func() (bool, error)) error {
 		case <-pause.C:
 		}
 	}
+}
+
+// leaderless says that managers are electing one of them: whoever asks asks again.
+func leaderless(err error) bool {
+	return strings.Contains(err.Error(), "does not have a leader")
 }
 
 func (s *swarm) untilRunning(ctx context.Context, count int) error {
