@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"golang.org/x/sys/unix"
 )
 
 // cgroupRoot is where the kernel's control groups are.
@@ -28,6 +31,67 @@ func (r *Runtime) cgroupFile(id, controller, name string) string {
 		return filepath.Join(cgroupRoot, r.cgroupPath(id), name)
 	}
 	return filepath.Join(cgroupRoot, controller, r.cgroupPath(id), name)
+}
+
+// groupPatience is how long processes that were killed may take to end, and
+// groupPeriod how often that is looked at.
+const (
+	groupPatience = 5 * time.Second
+	groupPeriod   = 10 * time.Millisecond
+)
+
+// clearCgroups ends what there is in the control groups of a container that does not
+// run, and removes them. runc has done so, unless it was cut short while it made the
+// container's process, as when containerd ends at that moment: it knows nothing of
+// such a container afterwards.
+func (r *Runtime) clearCgroups(ctx context.Context, id string) error {
+	pattern := filepath.Join(cgroupRoot, "*", r.cgroupPath(id))
+	if r.host.cgroup2 {
+		pattern = filepath.Join(cgroupRoot, r.cgroupPath(id))
+	}
+	for began := time.Now(); ; awaitClosed(ctx, ctx.Done(), groupPeriod) {
+		groups, err := filepath.Glob(pattern)
+		if err != nil || len(groups) == 0 {
+			return err
+		}
+		if time.Since(began) > groupPatience || ctx.Err() != nil {
+			return fmt.Errorf("the processes of container %s do not end: its control group %s cannot be removed", id, groups[0])
+		}
+		for _, group := range groups {
+			killGroup(group)
+			removeGroup(group)
+		}
+	}
+}
+
+// killGroup kills the processes in a control group and in those below it.
+func killGroup(group string) {
+	_ = filepath.WalkDir(group, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.Name() != "cgroup.procs" {
+			return nil //nolint:nilerr // it has gone meanwhile
+		}
+		text, _ := os.ReadFile(path)
+		for line := range strings.FieldsSeq(string(text)) {
+			if pid, err := strconv.Atoi(line); err == nil && pid > 1 {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+		return nil
+	})
+}
+
+// removeGroup removes a control group with those below it, as far as they are empty.
+func removeGroup(group string) {
+	var all []string
+	_ = filepath.WalkDir(group, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			all = append(all, path)
+		}
+		return nil //nolint:nilerr // it has gone meanwhile
+	})
+	for _, path := range slices.Backward(all) {
+		_ = os.Remove(path)
+	}
 }
 
 // oomKilled reports whether the kernel has killed a process of the container for
@@ -65,10 +129,7 @@ func (r *Runtime) sweep(ctx context.Context) {
 			continue // there were no containers yet
 		}
 		for _, e := range entries {
-			r.mu.Lock()
-			known := r.byID[e.Name()] != nil
-			r.mu.Unlock()
-			if known {
+			if r.known(e.Name()) {
 				continue
 			}
 			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
@@ -84,9 +145,7 @@ func (r *Runtime) sweepSnapshots(ctx context.Context) {
 	service := r.client.SnapshotService(r.host.snapshotter)
 	var orphans []string
 	err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.byID[info.Labels[snapshotLabel]] == nil {
+		if !r.known(info.Labels[snapshotLabel]) {
 			orphans = append(orphans, info.Name)
 		}
 		return nil
@@ -107,6 +166,12 @@ func (r *Runtime) sweepCgroups() {
 		roots, _ = filepath.Glob(filepath.Join(cgroupRoot, "*"))
 	}
 	for _, root := range roots {
+		entries, _ := os.ReadDir(filepath.Join(root, ours))
+		for _, e := range entries {
+			if e.IsDir() && !r.known(e.Name()) {
+				removeGroup(filepath.Join(root, ours, e.Name()))
+			}
+		}
 		_ = os.Remove(filepath.Join(root, ours))
 		_ = os.Remove(filepath.Join(root, filepath.Dir(ours)))
 	}

@@ -35,7 +35,7 @@ func TestContainers(t *testing.T) {
 	type story func(*testing.T, *testHost)
 	for name, alone := range map[string]story{
 		"runtime restarts": restarts, "runtime is away when a container ends": away,
-		"containerd dies": containerdDies, "runtime is killed": killed, "image meant by a tag": retag,
+		"containerd dies": containerdDies, "runtime is killed": killed, "runtime ends while containers start": endsEarly, "creations are cut short": cutShort, "image meant by a tag": retag,
 	} {
 		t.Run(name, func(t *testing.T) { alone(t, h) })
 	}

@@ -39,6 +39,7 @@ func (r *Runtime) create(ctx context.Context, c agent.Container) (*container.Hea
 	if err := checkContainer(c); err != nil {
 		return nil, err
 	}
+	defer r.make(c.ID)()
 	image, err := r.image(ctx, c.Spec.Image)
 	if err != nil {
 		return nil, err

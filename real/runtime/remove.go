@@ -59,6 +59,9 @@ func (r *Runtime) erase(ctx context.Context, i *instance) error {
 	if err := r.client.ContainerService().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove container %s: %w", id, err)
 	}
+	if err := r.clearCgroups(ctx, id); err != nil {
+		return err
+	}
 	for _, key := range append([]string{id}, rec.Views...) {
 		if err := r.client.SnapshotService(rec.Snapshot).Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("cannot remove the file system of container %s: %w", id, err)

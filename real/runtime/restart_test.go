@@ -224,3 +224,119 @@ func containerdDies(t *testing.T, h *testHost) {
 	h.gone(t, lives)
 	h.awaitExit(t, lives)
 }
+
+// The runtime and its containerd end while containers start, as when a node leaves its
+// swarm and the daemon is stopped at once. The next one finds them, and nothing is left
+// of any when it has removed them.
+func endsEarly(t *testing.T, h *testHost) {
+	const burst = 8
+	for range burst {
+		c := task("early", swarm.ContainerSpec{Command: []string{"sleep", "600"}})
+		h.make(t, c)
+		h.StartContainer(engine.StartContainer{Start: agent.Start{Task: c.Task}})
+	}
+	ctx, cancel := contextFor(t)
+	defer cancel()
+	for len(h.groups(t)) == 0 && ctx.Err() == nil {
+		awaitClosed(ctx, ctx.Done(), time.Millisecond) // a look at what the kernel has
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.drain()
+	h.start(t)
+	found := await(t, h, func(engine.ContainersFound) bool { return true }).Containers
+	if len(found) != burst {
+		t.Errorf("%d containers are found of %d", len(found), burst)
+	}
+	for _, f := range found {
+		h.RemoveContainer(engine.RemoveContainer{Remove: agent.Remove{Task: f.Task}})
+	}
+	for range found {
+		if e := await(t, h, func(engine.ContainerRemoved) bool { return true }); e.Err != nil {
+			t.Error(e.Err)
+		}
+	}
+	if left := h.groups(t); len(left) > 0 {
+		t.Errorf("there are control groups left of containers that are gone: %v", left)
+	}
+}
+
+// groups are the control groups of containers, each by one of its files.
+func (h *testHost) groups(t *testing.T) (found []string) {
+	t.Helper()
+	for _, pattern := range []string{"/sys/fs/cgroup/*/swarmd/", "/sys/fs/cgroup/swarmd/"} {
+		more, err := filepath.Glob(filepath.Join(pattern, h.config.Namespace, "*", "cgroup.procs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, more...)
+	}
+	return found
+}
+
+// What has come into being for a process that was killed, after the next one had
+// looked at what there is, goes all the same, and what is being created does not. A
+// process that runc has left in a container's control group goes with the container.
+func cutShort(t *testing.T, h *testHost) {
+	image, err := h.image(h.ctx, tinyImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := func(label string) *instance {
+		t.Helper()
+		rec := newRecord(task(label, swarm.ContainerSpec{Command: []string{"sleep", "600"}}), image, h.host.snapshotter)
+		if err := h.design(&rec, image); err != nil {
+			t.Fatal(err)
+		}
+		i := newInstance(rec, h.shims.place(1))
+		if err := h.build(h.ctx, i, image); err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	late, now := half("late"), half("now")
+	made := h.Runtime.make(now.id())
+	h.settle(h.ctx)
+	for i, want := range map[*instance]bool{late: false, now: true} {
+		_, err := h.client.ContainerService().Get(h.ctx, i.id())
+		_, snapshot := h.client.SnapshotService(h.host.snapshotter).Stat(h.ctx, i.id())
+		_, dir := os.Stat(h.keepDir(i.id()))
+		if err == nil != want || snapshot == nil != want || dir == nil != want {
+			t.Errorf("%s: it is to be there: %v; the container: %v; its file system: %v; its directory: %v", i.name(), want, err, snapshot, dir)
+		}
+	}
+	made()
+	h.settle(h.ctx)
+	if _, err := h.client.ContainerService().Get(h.ctx, now.id()); err == nil {
+		t.Error("a container that is created no more is there")
+	}
+	h.shims.leave(late.shim)
+	h.shims.leave(now.shim)
+
+	c := task("stray", swarm.ContainerSpec{Command: []string{"sleep", "600"}})
+	h.make(t, c)
+	stray := exec.CommandContext(h.ctx, busybox, "sleep", "600")
+	if err := stray.Start(); err != nil {
+		t.Fatal(err)
+	}
+	group := filepath.Dir(h.cgroupFile(c.ID, "pids", "cgroup.procs"))
+	if err := errors.Join(os.MkdirAll(filepath.Join(group, "below"), 0o755), os.WriteFile(filepath.Join(group, "below", "cgroup.procs"), []byte(strconv.Itoa(stray.Process.Pid)), 0)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = stray.Wait() // which says that it was killed
+		close(ended)
+	}()
+	h.gone(t, c)
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Error("a process in the control group of a container that is gone lives on")
+		stray.Process.Kill() //nolint:errcheck // for the tests to come
+	}
+	if left := h.groups(t); len(left) > 0 {
+		t.Errorf("there are control groups left of a container that is gone: %v", left)
+	}
+}

@@ -81,7 +81,8 @@ const (
 	launchesMax      = 32 // containerd writes down one at a time
 	removalsMax      = 4
 	probesMax        = 8
-	operationRetries = 3 // of an operation that containerd was lost under
+	operationRetries = 3                // of an operation that containerd was lost under
+	settlePeriod     = 30 * time.Second // after which containerd does nothing any more for a process before this one
 	startupTimeout   = 30 * time.Second
 	callTimeout      = 2 * time.Minute // of one operation on a container
 )
@@ -103,6 +104,7 @@ type Runtime struct {
 	mu     sync.Mutex
 	byTask map[state.TaskID]*instance
 	byID   map[string]*instance
+	making map[string]bool // IDs of containers that are being created
 
 	shims      shimTable
 	images     imageCache
@@ -144,6 +146,7 @@ func Start(ctx context.Context, config Config) (*Runtime, error) {
 		log:      config.Logger,
 		byTask:   make(map[state.TaskID]*instance),
 		byID:     make(map[string]*instance),
+		making:   make(map[string]bool),
 		launches: make(gate, launches(goruntime.NumCPU())),
 		removals: make(gate, removalsMax),
 		probes:   make(gate, probesMax),
@@ -183,7 +186,23 @@ func (r *Runtime) begin(ctx context.Context) error {
 	r.sweep(ctx)
 	r.config.Post(found)
 	r.work.Go(func() { r.listen(events) })
+	r.work.Go(func() {
+		if !awaitClosed(r.ctx, r.ctx.Done(), settlePeriod) {
+			r.settle(r.ctx)
+		}
+	})
 	return nil
+}
+
+// settle looks once more for creations that were cut short: what containerd was doing
+// for a process that was killed may have come into being after it was looked at.
+func (r *Runtime) settle(ctx context.Context) {
+	if _, err := r.reconcile(ctx); err != nil && ctx.Err() == nil {
+		r.log.Warn("creations that were cut short cannot be looked for", "error", err)
+	}
+	if ctx.Err() == nil {
+		r.sweep(ctx)
+	}
 }
 
 // Close stops watching and, if it is ours, ends containerd. Containers live on.
@@ -264,6 +283,26 @@ func (r *Runtime) drop(i *instance) {
 	}
 	if r.byID[i.id()] == i {
 		delete(r.byID, i.id())
+	}
+}
+
+// known reports whether there is a container, or it is being created.
+func (r *Runtime) known(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.byID[id] != nil || r.making[id]
+}
+
+// make notes that a container is being created, until what it returns is called:
+// nobody is to take it for one whose creation was cut short.
+func (r *Runtime) make(id string) (made func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.making[id] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.making, id)
 	}
 }
 

@@ -150,7 +150,7 @@ func (r *Runtime) undoLaunch(i *instance) {
 	}
 	_, _ = service.Kill(ctx, &tasks.KillRequest{ContainerID: i.id(), Signal: uint32(unix.SIGKILL), All: true})
 	_, _ = service.Wait(ctx, &tasks.WaitRequest{ContainerID: i.id()})
-	if err := r.deleteTask(ctx, i); err != nil {
+	if err := r.deleteTask(ctx, i); err != nil && r.ctx.Err() == nil {
 		r.log.Warn("a container that could not be started left something behind", "container", i.id(), "error", err)
 	}
 }

@@ -175,12 +175,12 @@ func (r *Runtime) reconcile(ctx context.Context) (engine.ContainersFound, error)
 }
 
 // recognise returns the instance of a container, a new one if there is none;
-// nil for one whose creation was cut short.
+// nil for one that is being created, or whose creation was cut short.
 func (r *Runtime) recognise(ctx context.Context, c containers.Container, p *tasktypes.Process) (*instance, error) {
 	r.mu.Lock()
-	known := r.byID[c.ID]
+	known, making := r.byID[c.ID], r.making[c.ID]
 	r.mu.Unlock()
-	if known != nil {
+	if known != nil || making {
 		return known, nil
 	}
 	rec, err := unmarshalRecord(c.Extensions)
