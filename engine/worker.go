@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"reflect"
 	"time"
 
 	"github.com/swarmd/swarmd/engine/agent"
@@ -29,11 +28,10 @@ type worker struct {
 	dueWake  time.Time
 
 	awaits  bool // the node was in the swarm before, and nobody has told it of the networks yet
-	tables  netplan.Tables
-	plans   netplan.Plan // the last one, without its generation
-	planned []planned    // plans that have not been applied yet, in order
-	applied uint64       // the newest assignment that the network follows
-	told    bool         // that something is to lead somewhere no more: the leader may wait
+	planner netplan.Planner
+	planned []planned // plans that have not been applied yet, in order
+	applied uint64    // the newest assignment that the network follows
+	told    bool      // that something is to lead somewhere no more: the leader may wait
 }
 
 // A planned plan is one that the network has been asked for.
@@ -68,7 +66,8 @@ func (w *worker) begin(n *Node, now time.Time) {
 func (w *worker) dismiss(now time.Time) {
 	w.outbox, w.inbox = nil, nil
 	w.session, w.sequence, w.nextBeat, w.unknown = 0, 0, time.Time{}, time.Time{}
-	w.term, w.tables, w.awaits = 0, netplan.Tables{}, false
+	w.term, w.awaits = 0, false
+	w.planner.Update(nil, true)
 	w.agent.Assign(wire.Assign{Full: true}, now)
 }
 
@@ -207,10 +206,8 @@ func (w *worker) tick(n *Node, now time.Time, out *Step) {
 	}
 	if o.NetworkChanged {
 		w.planned = append(w.planned, planned{o.Generation, w.sequence})
-		p := w.plan(n, o.Generation, o.Endpoints)
+		p, _ := w.plan(n, o.Generation, o.Endpoints)
 		out.do(ApplyNetwork{p})
-		p.Generation = 0
-		w.plans = p
 	}
 	w.follows()
 	if n.known == "" {
@@ -354,10 +351,10 @@ func (w *worker) tell(n *Node, m wire.Assign) {
 	if !m.Full && m.Tables.Empty() {
 		return
 	}
-	w.tables.Update(m.Tables, m.Full)
+	w.planner.Update(m.Tables, m.Full)
 	w.told = w.told || m.Tables.Leaving()
-	if next := w.plan(n, 0, w.agent.Endpoints()); !reflect.DeepEqual(next, w.plans) {
-		w.agent.Replan()
+	if _, another := w.plan(n, 0, w.agent.Endpoints()); another {
+		w.agent.Replan() // so that this plan, or a later one, is asked for
 	}
 }
 
@@ -379,12 +376,14 @@ func (w *worker) follows() {
 	}
 }
 
-// plan is the network that a node's endpoints call for.
-func (w *worker) plan(n *Node, generation uint64, endpoints []agent.Endpoint) netplan.Plan {
+// plan is the network that a node's endpoints call for, and whether it is another
+// than was planned before.
+func (w *worker) plan(n *Node, generation uint64, endpoints []agent.Endpoint) (netplan.Plan, bool) {
 	underlay, _ := netip.ParseAddr(n.identity.dataPath())
 	in := netplan.Input{
 		Generation: generation, Gateway: Gateway(),
-		Self: n.identity.Node, Underlay: underlay, Mesh: n.mesh, Tables: &w.tables, Kept: w.awaits,
+		Self: n.identity.Node, Underlay: underlay, Mesh: n.mesh, Kept: w.awaits,
+		Endpoints: make([]netplan.Task, 0, len(endpoints)),
 	}
 	for _, e := range endpoints {
 		in.Endpoints = append(in.Endpoints, netplan.Task{
@@ -392,5 +391,5 @@ func (w *worker) plan(n *Node, generation uint64, endpoints []agent.Endpoint) ne
 			Attachments: e.Attachments, Mesh: e.Mesh, DNS: e.DNS,
 		})
 	}
-	return netplan.Make(in)
+	return w.planner.Plan(in)
 }

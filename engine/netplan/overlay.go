@@ -1,16 +1,11 @@
 package netplan
 
 import (
-	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/moby/moby/api/types/swarm"
-
-	"github.com/swarmd/swarmd/engine/mutant"
 	"github.com/swarmd/swarmd/engine/state"
 	"github.com/swarmd/swarmd/engine/wire"
 )
@@ -18,98 +13,44 @@ import (
 // containerNameDigits is how much of a container's ID is a name of its own.
 const containerNameDigits = 12
 
-// A view is the tables as one plan looks at them.
-type view struct {
-	Input
-	all     []*wire.Endpoint                     // by task
-	of      map[state.ServiceID][]*wire.Endpoint // the same by service
-	local   map[state.TaskID]bool                // tasks of this node, and whether they serve
-	here    map[state.NetworkID]bool
-	joining bool // there are other nodes, and the mesh to them
+// An overlay is what a planner has derived of a network that tasks of this node are
+// on.
+type overlay struct {
+	id       state.NetworkID
+	anew     bool // nobody has compared it with the plan before yet
+	remote   set[Route]
+	balanced parts[netip.Addr, netip.Addr, Balanced]
+	names    parts[string, netip.Addr, Name]
 }
 
-func newView(in Input) view {
-	v := view{Input: in, local: map[state.TaskID]bool{}, here: map[state.NetworkID]bool{}, of: map[state.ServiceID][]*wire.Endpoint{}}
-	if in.Tables == nil {
-		v.Tables = &Tables{}
+// look opens a network that is known and that tasks of this node are on, and closes
+// another.
+func (p *Planner) look(id state.NetworkID) {
+	d, t := p.d, &p.tables
+	if d.attached[id] == 0 || !t.knows(id) {
+		d.close(id)
+		return
 	}
-	v.all = v.Tables.order
-	for _, e := range v.all {
-		v.of[e.Service] = append(v.of[e.Service], e)
+	if d.overlays[id] != nil {
+		return
 	}
-	for _, t := range in.Endpoints {
-		v.local[t.Task] = t.Serving
-		for _, at := range t.Attachments {
-			if _, known := v.Tables.networks[at.Network]; known {
-				v.here[at.Network] = true
-			}
-		}
+	o := &overlay{id: id, anew: true}
+	i, _ := slices.BinarySearch(d.here, id)
+	d.overlays[id], d.here, d.moved = o, slices.Insert(d.here, i, id), true
+	for _, service := range t.servicesOn[id] {
+		s := t.services[service]
+		o.service(&s, +1)
 	}
-	v.joining = in.Mesh && v.Tables.mesh.VNI != 0 && len(v.Tables.others(in.Self)) > 0
-	return v
+	for _, task := range t.onNetwork[id] {
+		p.on(o, t.endpoints[task], +1)
+	}
 }
 
-// serves reports whether names, VIPs and ports may lead to an endpoint. Of a task of
-// its own a node knows best when it has ended.
-func (v *view) serves(e *wire.Endpoint) bool {
-	if e.Node == v.Self {
-		return v.local[e.Task] && e.Phase != wire.EndpointLeaving
+func (d *derivation) close(id state.NetworkID) {
+	if i, open := slices.BinarySearch(d.here, id); open {
+		d.here, d.moved = slices.Delete(d.here, i, i+1), true
+		delete(d.overlays, id)
 	}
-	return e.Phase == wire.EndpointServing || e.Phase == wire.EndpointLeaving && mutant.On(mutant.LeavingServes)
-}
-
-// mesh is what carries traffic between nodes. A node that nothing leads from or to
-// has none.
-func (v *view) mesh() Mesh {
-	var m Mesh
-	if !v.joining && len(v.here) == 0 {
-		return m
-	}
-	m.Underlay, m.Port, m.Peers = v.Underlay, v.Tables.mesh.Port, v.Tables.others(v.Self)
-	if !v.joining {
-		return m
-	}
-	m.VNI, m.Subnet, m.Address = v.Tables.mesh.VNI, v.Tables.mesh.Subnet, v.Tables.peers[v.Self].Mesh
-	m.Routes = make([]Route, 0, len(v.all))
-	for _, e := range v.all {
-		if at := v.Tables.behind(e.Node); e.Node != v.Self && e.Mesh.IsValid() && at.IsValid() {
-			m.Routes = append(m.Routes, Route{Address: e.Mesh, Underlay: at})
-		}
-	}
-	if len(m.Routes) == 0 {
-		m.Routes = nil
-	}
-	slices.SortFunc(m.Routes, compareRoutes)
-	return m
-}
-
-func compareRoutes(a, b Route) int { return a.Address.Compare(b.Address) }
-
-// networks are the overlays that tasks of this node are on.
-func (v *view) networks() []Network {
-	var list []Network
-	for _, id := range slices.Sorted(maps.Keys(v.here)) {
-		o := v.Tables.networks[id]
-		n := Network{ID: string(id), Name: o.Name, VNI: o.VNI, Subnets: o.Subnets, Internal: o.Internal}
-		for _, e := range v.all {
-			at := v.Tables.behind(e.Node)
-			if e.Node == v.Self || !at.IsValid() {
-				continue
-			}
-			for i, a := range on(e, id) {
-				r := Route{Address: a, Underlay: at}
-				if i > 0 {
-					r.First = on(e, id)[0]
-				}
-				n.Remote = append(n.Remote, r)
-			}
-		}
-		slices.SortFunc(n.Remote, compareRoutes)
-		v.balance(&n, id)
-		v.name(&n, id)
-		list = append(list, n)
-	}
-	return list
 }
 
 // on are the addresses of an endpoint on a network.
@@ -132,117 +73,98 @@ func vip(s *wire.Service, id state.NetworkID) netip.Addr {
 	return netip.Addr{}
 }
 
-// balance puts the services with an address of their own into a network.
-func (v *view) balance(n *Network, id state.NetworkID) {
-	for _, service := range slices.Sorted(maps.Keys(v.Tables.services)) {
-		s := v.Tables.services[service]
-		at := vip(&s, id)
-		if !at.IsValid() {
-			continue
+// called are the names of a service on a network, if it is on it.
+func called(s *wire.Service, id state.NetworkID) []string {
+	for _, a := range s.Aliases {
+		if a.Network == id {
+			return append([]string{s.Name}, a.Names...)
 		}
-		b := Balanced{VIP: at}
-		for _, e := range v.of[service] {
-			if a := on(e, id); len(a) > 0 && v.serves(e) {
-				b.Backends = append(b.Backends, a[0])
+	}
+	return nil
+}
+
+// service puts what a service is by itself: its own address, and names that stand for
+// it.
+func (o *overlay) service(s *wire.Service, by int) {
+	var own []netip.Addr
+	if at := vip(s, o.id); at.IsValid() {
+		o.balanced.at(at).said += by
+		own = append(own, at)
+	}
+	for _, name := range called(s, o.id) {
+		o.say(name, own, by)
+	}
+}
+
+// on puts what an endpoint is on a network: a neighbour, a backend of its service,
+// and what it is called. A service's names are those of the tasks where it has no
+// address of its own; tasks.NAME always.
+func (p *Planner) on(o *overlay, e *wire.Endpoint, by int) {
+	addresses := on(e, o.id)
+	if at := p.tables.behind(e.Node); e.Node != p.d.self && at.IsValid() {
+		for i, a := range addresses {
+			r := Route{Address: a, Underlay: at}
+			if i > 0 {
+				r.First = addresses[0]
 			}
-		}
-		slices.SortFunc(b.Backends, netip.Addr.Compare)
-		n.Balanced = append(n.Balanced, b)
-	}
-	slices.SortFunc(n.Balanced, func(a, b Balanced) int { return a.VIP.Compare(b.VIP) })
-}
-
-// name puts names into a network: of services and their aliases the VIP, or where
-// there is none the tasks; tasks.NAME the tasks; and every container's own.
-func (v *view) name(n *Network, id state.NetworkID) {
-	names := map[string][]netip.Addr{}
-	add := func(name string, addresses ...netip.Addr) {
-		name = strings.TrimSuffix(strings.ToLower(name), ".")
-		names[name] = append(names[name], addresses...)
-	}
-	for _, service := range slices.Sorted(maps.Keys(v.Tables.services)) {
-		s := v.Tables.services[service]
-		i := slices.IndexFunc(s.Aliases, func(a wire.Aliases) bool { return a.Network == id })
-		if i < 0 {
-			continue
-		}
-		for _, name := range append([]string{s.Name}, s.Aliases[i].Names...) {
-			if at := vip(&s, id); at.IsValid() {
-				add(name, at)
-			} else {
-				add(name)
-			}
+			o.remote.put(r, by)
 		}
 	}
-	for _, e := range v.all {
-		addresses := on(e, id)
-		s, known := v.Tables.services[e.Service]
-		if len(addresses) == 0 || !known {
-			continue
-		}
-		slot := string(e.Node)
-		if e.Slot > 0 {
-			slot = strconv.FormatUint(e.Slot, 10)
-		}
-		add(s.Name+"."+slot+"."+string(e.Task), addresses...)
-		add(state.ContainerID(e.Task)[:containerNameDigits], addresses...)
-		if !v.serves(e) {
-			continue
-		}
-		add("tasks."+s.Name, addresses...)
-		add(s.Name+"."+slot, addresses...)
-		i := slices.IndexFunc(s.Aliases, func(a wire.Aliases) bool { return a.Network == id })
-		if i < 0 || vip(&s, id).IsValid() {
-			continue
-		}
-		for _, name := range append([]string{s.Name}, s.Aliases[i].Names...) {
-			add(name, addresses...)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		addresses := names[name]
-		slices.SortFunc(addresses, func(a, b netip.Addr) int { return a.Compare(b) }) // IPv4 comes first
-		n.Names = append(n.Names, Name{Name: name, Addresses: slices.Compact(addresses)})
-	}
-}
-
-// endpoint is the place of a task of this node.
-func (v *view) endpoint(t Task) Endpoint {
-	e := Endpoint{Task: t.Task, Address: t.Address}
-	if v.joining && v.Tables.mesh.Subnet.Contains(t.Mesh) {
-		e.Mesh = t.Mesh
-	}
-	for _, at := range t.Attachments {
-		if v.here[at.Network] {
-			e.Attachments = append(e.Attachments, Attachment{Network: string(at.Network), Addresses: at.Addresses})
-		}
-	}
-	slices.SortFunc(e.Attachments, func(a, b Attachment) int { return cmp.Compare(a.Network, b.Network) })
-	if len(e.Attachments) > 0 {
-		e.Resolver.Upstream = t.DNS
-	}
-	return e
-}
-
-// elsewhere calls publish for every port of a service that all nodes publish, with
-// the tasks of other nodes that it leads to.
-func (v *view) elsewhere(publish func(port swarm.PortConfig, how state.Publishing, backends []netip.Addr)) {
-	if !v.joining {
+	s, known := p.tables.services[e.Service]
+	if len(addresses) == 0 || !known {
 		return
 	}
-	for _, id := range slices.Sorted(maps.Keys(v.Tables.services)) {
-		s := v.Tables.services[id]
-		if len(s.Ports) == 0 {
-			continue
-		}
-		remote := make([]netip.Addr, 0, len(v.of[id]))
-		for _, e := range v.of[id] {
-			if e.Node != v.Self && e.Mesh.IsValid() && v.Tables.behind(e.Node).IsValid() && v.serves(e) {
-				remote = append(remote, e.Mesh)
-			}
-		}
-		for _, port := range s.Ports {
-			publish(port, s.Publishing, remote)
-		}
+	slot := string(e.Node)
+	if e.Slot > 0 {
+		slot = strconv.FormatUint(e.Slot, 10)
 	}
+	o.say(s.Name+"."+slot+"."+string(e.Task), addresses, by)
+	o.say(state.ContainerID(e.Task)[:containerNameDigits], addresses, by)
+	if !p.serves(e) {
+		return
+	}
+	o.say("tasks."+s.Name, addresses, by)
+	o.say(s.Name+"."+slot, addresses, by)
+	if at := vip(&s, o.id); at.IsValid() {
+		o.balanced.at(at).to.put(addresses[0], by)
+		return
+	}
+	for _, name := range called(&s, o.id) {
+		o.say(name, addresses, by)
+	}
+}
+
+// say puts a name.
+func (o *overlay) say(name string, addresses []netip.Addr, by int) {
+	x := o.names.at(strings.TrimSuffix(strings.ToLower(name), "."))
+	x.said += by
+	for _, a := range addresses {
+		x.to.put(a, by)
+	}
+}
+
+// settle brings its lists up to date.
+func (o *overlay) settle() {
+	o.remote.settle(compareRoutes)
+	o.balanced.settle(order[netip.Addr, netip.Addr, Balanced]{
+		keys: netip.Addr.Compare, places: netip.Addr.Compare,
+		values: func(a, b Balanced) int { return a.VIP.Compare(b.VIP) },
+		made:   func(at netip.Addr, to []netip.Addr) Balanced { return Balanced{VIP: at, Backends: to} },
+	})
+	o.names.settle(order[string, netip.Addr, Name]{
+		keys: strings.Compare, places: netip.Addr.Compare, // IPv4 comes first
+		values: func(a, b Name) int { return strings.Compare(a.Name, b.Name) },
+		made:   func(name string, to []netip.Addr) Name { return Name{Name: name, Addresses: to} },
+	})
+}
+
+// reuse takes the lists of the same network in the plan before, where they are equal.
+func (o *overlay) reuse(last *Network) {
+	if !o.anew {
+		return
+	}
+	o.anew = false
+	reuse(&o.remote.list, last.Remote, func(a, b Route) bool { return a == b })
+	reuse(&o.balanced.list, last.Balanced, func(a, b Balanced) bool { return a.VIP == b.VIP && slices.Equal(a.Backends, b.Backends) })
+	reuse(&o.names.list, last.Names, func(a, b Name) bool { return a.Name == b.Name && slices.Equal(a.Addresses, b.Addresses) })
 }

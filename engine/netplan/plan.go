@@ -2,7 +2,8 @@
 //
 // A [Plan] is a value: the whole desired state. real/network makes the kernel
 // match it, repairs drift and sweeps away what no plan names; nothing is
-// remembered between plans that the plan itself does not say.
+// remembered between plans that the plan itself does not say. [Make] makes one from
+// what a node knows; a [Planner] makes the same, for what a change costs.
 package netplan
 
 import (

@@ -3,6 +3,7 @@ package netplan_test
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ import (
 // Whatever is told bit by bit comes to the same as all that there is, told at once.
 func TestTables(t *testing.T) {
 	var tables netplan.Tables
+	var planner netplan.Planner
 	all, before := told{}, ""
 	in := netplan.Input{
 		Generation: 1, Gateway: netip.MustParsePrefix("172.31.0.1/16"), Self: "n1", Underlay: netip.MustParseAddr("192.0.2.1"), Mesh: true,
@@ -47,6 +49,7 @@ func TestTables(t *testing.T) {
 				tell(t, m, line)
 			}
 			tables.Update(m, d.HasArg("full"))
+			planner.Update(m, d.HasArg("full"))
 		case "show":
 			return before
 		case "run":
@@ -59,6 +62,9 @@ func TestTables(t *testing.T) {
 		}
 		in.Tables = &tables
 		plan := netplan.Make(in)
+		if planned, _ := planner.Plan(in); !reflect.DeepEqual(planned, plan) {
+			t.Errorf("%s: the planner has another plan:\n%s", d.Pos, cmp.Diff(plan, planned, comparable()...))
+		}
 		whole := &wire.Tables{}
 		for _, line := range all {
 			tell(t, whole, line)
