@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,8 +18,14 @@ import (
 // namesArgument has this test be the name server's process.
 const namesArgument = "names"
 
+// failsOnce ends the name of a file that has the next process fail, beside its socket.
+const failsOnce = ".fails"
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == namesArgument {
+		if os.Remove(os.Args[2]+failsOnce) == nil {
+			os.Exit(1) // before it can be reached
+		}
 		os.Exit(nameserver.Run(os.Args[2:]))
 	}
 	os.Exit(m.Run())
@@ -113,8 +120,8 @@ func TestNamesOutliveTheDaemon(t *testing.T) {
 		t.Errorf("a new name: got %q", got)
 	}
 
-	t.Log("the name server is killed")
-	if err := unix.Kill(before[0], unix.SIGKILL); err != nil {
+	t.Log("the name server is killed, and so is the next before it serves")
+	if err := errors.Join(os.WriteFile(l.config.NameSocket+failsOnce, nil, 0o600), unix.Kill(before[0], unix.SIGKILL)); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("it is answered again after %v", l.await("the name is answered again", again))

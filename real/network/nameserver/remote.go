@@ -212,8 +212,18 @@ func (r *Remote) connect(start bool) error {
 	return fmt.Errorf("the name server started is not %s", r.config.Command[0])
 }
 
-// begin starts a process.
+// begin starts a process, and another if it ends before it can be reached.
 func (r *Remote) begin() (program, error) {
+	for began := time.Now(); ; {
+		their, ended, err := r.beginOnce()
+		if err == nil || !ended || time.Since(began) > remotePatience {
+			return their, err
+		}
+	}
+}
+
+// beginOnce reports, with an error, whether the process has ended.
+func (r *Remote) beginOnce() (their program, ended bool, err error) {
 	if r.pause *= 2; time.Since(r.started) > pauseMax+r.pause {
 		r.pause = 0
 	} else { // one that does not last is not started all the time
@@ -223,20 +233,28 @@ func (r *Remote) begin() (program, error) {
 	r.started = time.Now()
 	log, err := os.OpenFile(r.logFile(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return program{}, fmt.Errorf("cannot make the log of the name server: %w", err)
+		return program{}, false, fmt.Errorf("cannot make the log of the name server: %w", err)
 	}
 	defer log.Close() //nolint:errcheck // the process has it
 	resolvers := r.config.Resolvers
 	c := exec.Command(r.config.Command[0], append(r.config.Command[1:len(r.config.Command):len(r.config.Command)], r.config.Socket, resolvers)...)
 	c.Dir, c.Stderr, c.SysProcAttr = "/", log, &syscall.SysProcAttr{Setsid: true}
 	if err := r.config.Start(c); err != nil {
-		return program{}, fmt.Errorf("cannot start the name server: %w", err)
+		return program{}, false, fmt.Errorf("cannot start the name server: %w", err)
 	}
-	go func() { _ = c.Wait() }() // or it would stay as a zombie; it may well outlive this process
-	for began := time.Now(); ; time.Sleep(dialPeriod) {
+	end := make(chan struct{})
+	go func() { _ = c.Wait(); close(end) }() // or it would stay as a zombie; it may well outlive this process
+	look := time.NewTicker(dialPeriod)
+	defer look.Stop()
+	for began := time.Now(); ; {
 		their, err := r.dial()
 		if err == nil || time.Since(began) > remotePatience {
-			return their, err
+			return their, false, err
+		}
+		select {
+		case <-end:
+			return program{}, true, fmt.Errorf("the name server ended before it served (%v; its log is %s)", c.ProcessState, r.logFile())
+		case <-look.C:
 		}
 	}
 }
