@@ -70,6 +70,12 @@
 //     interface until the next sweep, and use the address of another as a source.
 //   - TCP connections to a backend that is taken away go on for as long as the
 //     backend lives; that is what draining needs. UDP flows move at once.
+//   - A client that connects from one port of its own by two nodes, at once, to the
+//     same port of a task: the second connection gets no answer until the first has
+//     ended. The task sees the client's address and port, and both connections are
+//     the same to it. (Connections that came in by a node could be remembered in a
+//     zone of their own, in the direction in which they came: the kernel then gives
+//     one of them another port. The nftables module cannot say the direction.)
 //   - A packet under way while a map shrinks may count the first backend twice.
 //   - A node with several addresses that connects by one that the plan does not
 //     name to a port of another node, whose task it runs itself, gets no answer.
