@@ -79,20 +79,25 @@ func BenchmarkAdopt(b *testing.B) {
 	}
 }
 
+// toggle measures a backend that is taken away and put back.
+func (l *lab) toggle(b *testing.B, p netplan.Plan, at *netplan.Published) {
+	l.converge(p)
+	all := at.Backends
+	defer cpu(b)()
+	for i := 0; b.Loop(); i++ {
+		at.Backends = all
+		if i%2 == 0 {
+			at.Backends = all[1:]
+		}
+		l.converge(p)
+	}
+}
+
 // BenchmarkOneBackend takes one backend of 10000 away, or puts it back.
 func BenchmarkOneBackend(b *testing.B) {
 	l := newLab(b)
 	p := thousand()
-	l.converge(p)
-	all := p.Published[500].Backends
-	defer cpu(b)()
-	for i := 0; b.Loop(); i++ {
-		p.Published[500].Backends = all
-		if i%2 == 0 {
-			p.Published[500].Backends = all[1:]
-		}
-		l.converge(p)
-	}
+	l.toggle(b, p, &p.Published[500])
 }
 
 // BenchmarkOneBackendOfFew does the same on a node with 20 ports.
@@ -100,16 +105,7 @@ func BenchmarkOneBackendOfFew(b *testing.B) {
 	l := newLab(b)
 	p := thousand()
 	p.Published = p.Published[:20]
-	l.converge(p)
-	all := p.Published[10].Backends
-	defer cpu(b)()
-	for i := 0; b.Loop(); i++ {
-		p.Published[10].Backends = all
-		if i%2 == 0 {
-			p.Published[10].Backends = all[1:]
-		}
-		l.converge(p)
-	}
+	l.toggle(b, p, &p.Published[10])
 }
 
 // BenchmarkOneBackendOfManyNodes does the same on one node of 500.
@@ -123,16 +119,7 @@ func BenchmarkOneBackendOfManyNodes(b *testing.B) {
 			Underlay: netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(2 + i%250)}), Address: netip.AddrFrom4([4]byte{10, 0, byte(i / 250), byte(2 + i%250)}),
 		})
 	}
-	l.converge(p)
-	all := p.Published[10].Backends
-	defer cpu(b)()
-	for i := 0; b.Loop(); i++ {
-		p.Published[10].Backends = all
-		if i%2 == 0 {
-			p.Published[10].Backends = all[1:]
-		}
-		l.converge(p)
-	}
+	l.toggle(b, p, &p.Published[10])
 }
 
 func endpoints(n int) netplan.Plan {

@@ -93,7 +93,7 @@ func (s selection) attributes() []netfilter.Attribute {
 
 // forgetFlows has the kernel forget the flows of the calling thread's namespace that
 // match; each that does must be in one of the selections.
-func forgetFlows(selections []selection, match func(f conntrack.Flow) bool) (err error) {
+func forgetFlows(selections []selection, match func(f conntrack.Flow) bool) error {
 	raw, err := netfilter.Dial(nil)
 	if err != nil {
 		return fmt.Errorf("cannot open a socket to the connections that the kernel knows: %w", err)
