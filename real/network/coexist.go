@@ -14,20 +14,29 @@ import (
 type wish struct {
 	feature
 	without string
-	mesh    bool // the mesh needs it
+	lacks   func(*lacking) // notes it, nil if nobody asks
 }
 
+// lacking is what the kernel has not.
+type lacking struct {
+	mesh  bool // what the mesh needs
+	zones bool // of connection tracking
+}
+
+func noMesh(l *lacking)  { l.mesh = true }
+func noZones(l *lacking) { l.zones = true }
+
 // probeWishes names what will not work, and why; a host by itself needs none of it.
-// It reports whether the host can be in a mesh.
-func probeWishes(wishes []wish, log *slog.Logger) (mesh bool) {
-	mesh = true
+func probeWishes(wishes []wish, log *slog.Logger) (l lacking) {
 	err := onThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("cannot make a network namespace: %w", err)
 		}
 		for _, w := range wishes {
 			if err := w.try(); err != nil {
-				mesh = mesh && !w.mesh
+				if w.lacks != nil {
+					w.lacks(&l)
+				}
 				log.Warn("the kernel lacks "+w.name+": "+w.without, "err", err)
 			}
 		}
@@ -35,8 +44,9 @@ func probeWishes(wishes []wish, log *slog.Logger) (mesh bool) {
 	})
 	if err != nil {
 		log.Warn("what the kernel can do for a network of several hosts is not known", "err", err)
+		l.mesh = true
 	}
-	return mesh && err == nil
+	return l
 }
 
 func wishes() []wish {
@@ -47,9 +57,10 @@ func wishes() []wish {
 		&expr.Hash{SourceRegister: unix.NFT_REG32_08, DestRegister: reg0, Length: 4, Modulus: 2, Type: expr.HashTypeJenkins},
 	}
 	return []wish{
-		{feature{"VXLAN (CONFIG_VXLAN)", tryVXLAN}, "tasks on overlay networks fail, and " + alone, true},
-		{feature{"filters of what leaves an interface (CONFIG_NETFILTER_EGRESS, Linux 5.16)", tryEgress}, alone, true},
-		{feature{"hashes in nftables (CONFIG_NFT_HASH)", tryRule(filter, in, join(ipv4(), hash))}, "sticky ports are not published", false},
+		{feature{"VXLAN (CONFIG_VXLAN)", tryVXLAN}, "tasks on overlay networks fail, and " + alone, noMesh},
+		{feature{"filters of what leaves an interface (CONFIG_NETFILTER_EGRESS, Linux 5.16)", tryEgress}, alone, noMesh},
+		{feature{"zones of connection tracking (CONFIG_NF_CONNTRACK_ZONES)", tryZones}, "a client that connects from one port by two nodes at once is answered on one alone", noZones},
+		{feature{"hashes in nftables (CONFIG_NFT_HASH)", tryRule(filter, in, join(ipv4(), hash))}, "sticky ports are not published", nil},
 	}
 }
 

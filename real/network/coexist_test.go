@@ -78,16 +78,17 @@ func TestWhatTheKernelLacks(t *testing.T) {
 	for _, x := range []struct {
 		what   string
 		wishes []wish
-		mesh   bool
+		want   lacking
 		told   string
 	}{
-		{"this kernel", wishes(), true, ""},
-		{"no VXLAN", []wish{{feature{"VXLAN", lacks}, "no mesh", true}, {feature{"more", has}, "nothing", false}}, false, "the kernel lacks VXLAN: no mesh"},
-		{"no hashes", []wish{{feature{"VXLAN", has}, "no mesh", true}, {feature{"hashes", lacks}, "none sticky", false}}, true, "the kernel lacks hashes: none sticky"},
+		{"this kernel", wishes(), lacking{}, ""},
+		{"no VXLAN", []wish{{feature{"VXLAN", lacks}, "no mesh", noMesh}, {feature{"more", has}, "nothing", nil}}, lacking{mesh: true}, "the kernel lacks VXLAN: no mesh"},
+		{"no zones", []wish{{feature{"zones", lacks}, "one answer", noZones}, {feature{"VXLAN", has}, "no mesh", noMesh}}, lacking{zones: true}, "the kernel lacks zones: one answer"},
+		{"no hashes", []wish{{feature{"VXLAN", has}, "no mesh", noMesh}, {feature{"hashes", lacks}, "none sticky", nil}}, lacking{}, "the kernel lacks hashes: none sticky"},
 	} {
 		var log bytes.Buffer
-		if mesh := probeWishes(x.wishes, slog.New(slog.NewTextHandler(&log, nil))); mesh != x.mesh {
-			t.Errorf("%s: can it be in a mesh: %v", x.what, mesh)
+		if got := probeWishes(x.wishes, slog.New(slog.NewTextHandler(&log, nil))); got != x.want {
+			t.Errorf("%s: it lacks %v", x.what, got)
 		}
 		if got := log.String(); !strings.Contains(got, x.told) || (got == "") != (x.told == "") {
 			t.Errorf("%s: it is told %q", x.what, got)

@@ -62,10 +62,7 @@ func (t *table) readOnce() (c content, steady bool, err error) {
 // kernel marks lists that such a one has interrupted, which the library does not
 // tell.
 func generation(raw *mdlayher.Conn) (uint32, error) {
-	reply, err := raw.Execute(mdlayher.Message{
-		Header: mdlayher.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: mdlayher.Request},
-		Data:   make([]byte, genMessageBytes),
-	})
+	reply, err := raw.Execute(tableMessage(unix.NFT_MSG_GETGEN, 0, nftables.TableFamilyUnspecified, nil))
 	if err != nil {
 		return 0, fmt.Errorf("cannot ask for the generation: %w", err)
 	}
@@ -91,14 +88,58 @@ func generation(raw *mdlayher.Conn) (uint32, error) {
 const genMessageBytes = 4
 
 func (t *table) readInto(c *content) (err error) {
-	if c.lines, c.there, err = tableLines(t.conn, t.kernel); err != nil || !c.there {
+	if c.lines, c.there, err = tableLines(t.conn, t.raw, t.kernel); err != nil || !c.there {
 		return err
 	}
 	return t.readPorts(c)
 }
 
+// comments are those of a table's rules, in order, by chain. The library would read the
+// expressions too, and does not know all of them.
+func comments(raw *mdlayher.Conn, table *nftables.Table) (map[string][]string, error) {
+	request, err := attributes(func(a *mdlayher.AttributeEncoder) { a.String(unix.NFTA_RULE_TABLE, table.Name) })
+	if err != nil {
+		return nil, err
+	}
+	reply, err := raw.Execute(tableMessage(unix.NFT_MSG_GETRULE, mdlayher.Dump, table.Family, request))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the rules: %w", err)
+	}
+	out := map[string][]string{}
+	for _, m := range reply {
+		if len(m.Data) < genMessageBytes {
+			continue
+		}
+		d, err := mdlayher.NewAttributeDecoder(m.Data[genMessageBytes:])
+		if err != nil {
+			return nil, err
+		}
+		var chain, comment string
+		for d.Next() {
+			switch d.Type() {
+			case unix.NFTA_RULE_CHAIN:
+				chain = d.String()
+			case unix.NFTA_RULE_USERDATA:
+				comment = commentOf(d.Bytes())
+			}
+		}
+		if err := d.Err(); err != nil {
+			return nil, err
+		}
+		out[chain] = append(out[chain], comment)
+	}
+	return out, nil
+}
+
+func tableMessage(kind int, flags mdlayher.HeaderFlags, family nftables.TableFamily, attributes []byte) mdlayher.Message {
+	return mdlayher.Message{
+		Header: mdlayher.Header{Type: mdlayher.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind), Flags: mdlayher.Request | flags},
+		Data:   append([]byte{byte(family), unix.NFNETLINK_V0, 0, 0}, attributes...),
+	}
+}
+
 // tableLines tell what a table has, but for the elements of its sets.
-func tableLines(conn *nftables.Conn, table *nftables.Table) (lines []string, there bool, err error) {
+func tableLines(conn *nftables.Conn, raw *mdlayher.Conn, table *nftables.Table) (lines []string, there bool, err error) {
 	tables, err := conn.ListTablesOfFamily(table.Family)
 	if err != nil {
 		return nil, false, err
@@ -121,17 +162,17 @@ func tableLines(conn *nftables.Conn, table *nftables.Table) (lines []string, the
 	if err != nil {
 		return nil, true, err
 	}
+	rules, err := comments(raw, table)
+	if err != nil {
+		return nil, true, err
+	}
 	for _, x := range all {
 		if x.Table.Name != table.Name {
 			continue
 		}
-		rules, err := conn.GetRules(table, x)
-		if err != nil {
-			return nil, true, err
-		}
 		lines = append(lines, chainLine(x))
-		for n, r := range rules {
-			lines = append(lines, ruleLine(x.Name, n, commentOf(r.UserData)))
+		for n, comment := range rules[x.Name] {
+			lines = append(lines, ruleLine(x.Name, n, comment))
 		}
 	}
 	return lines, true, nil

@@ -35,8 +35,11 @@
 //     node's task goes to that node; the connection is marked with the node that it
 //     came in by, and answers go back there, so that tasks see clients as
 //     themselves. Those on the loopback address, nodes, and containers are seen as
-//     the node that they came in by. VXLAN is taken from nodes of the plan only, and
-//     between nodes it is not tracked as connections (ct state untracked).
+//     the node that they came in by. What comes in by the mesh is tracked in a zone
+//     for each node (a table of its own, of family ip): a client may use one port of
+//     its own for connections by several nodes, which a task would take for one, and
+//     which it sees from different ports now. VXLAN is taken from nodes of the plan
+//     only, and between nodes it is not tracked as connections (ct state untracked).
 //
 //   - where the plan has networks, a namespace with a bridge and a VXLAN for each,
 //     on which who is where is told and not learnt, and for each task on them eth0
@@ -70,12 +73,6 @@
 //     interface until the next sweep, and use the address of another as a source.
 //   - TCP connections to a backend that is taken away go on for as long as the
 //     backend lives; that is what draining needs. UDP flows move at once.
-//   - A client that connects from one port of its own by two nodes, at once, to the
-//     same port of a task: the second connection gets no answer until the first has
-//     ended. The task sees the client's address and port, and both connections are
-//     the same to it. (Connections that came in by a node could be remembered in a
-//     zone of their own, in the direction in which they came: the kernel then gives
-//     one of them another port. The nftables module cannot say the direction.)
 //   - A packet under way while a map shrinks may count the first backend twice.
 //   - A node with several addresses that connects by one that the plan does not
 //     name to a port of another node, whose task it runs itself, gets no answer.

@@ -35,6 +35,7 @@ type kernel struct {
 	meshed     *netplan.Mesh // that the node is known to be in
 	meshLocal  string        // with these addresses of its own tasks
 	back       backTable
+	zones      zoneTable
 	names      *directory
 	services   map[state.TaskID]services
 	over       *host // the namespace of overlays, nil while there is none

@@ -114,6 +114,9 @@ func (k *kernel) ensureMesh(w wanted) error {
 	if err := k.measure(m.Underlay); err != nil {
 		return err
 	}
+	if err := k.zones.converge(k, m); err != nil {
+		return err
+	}
 	link, err := k.ensureMeshLink(m)
 	if err != nil {
 		return fmt.Errorf("cannot join the mesh: %w", err)
@@ -326,6 +329,8 @@ func (k *kernel) meshDifference(w wanted) ([]string, error) {
 	errs = append(errs, err)
 	more, err := k.back.difference(k, m)
 	errs = append(errs, err)
+	apart, err := k.zones.difference(k, m)
+	more, errs = append(more, apart...), append(errs, err)
 	err = inside(k.host.ns, func() error {
 		settings, err := settingsDifference("", meshSysctls(m))
 		lines = append(lines, settings...)
@@ -364,7 +369,7 @@ func (k *kernel) removeMesh(w wanted) error {
 	errs := []error{err}
 	if !meshActive(w.mesh) || !w.gateway.IsValid() {
 		k.meshed = nil
-		errs = append(errs, k.back.remove(k))
+		errs = append(errs, k.back.remove(k), k.zones.remove(k))
 		rules, err := k.meshRules()
 		errs = append(errs, err)
 		for _, r := range rules {

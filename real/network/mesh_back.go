@@ -75,7 +75,7 @@ func (b backTable) chain(netplan.Mesh) chain {
 
 func (b backTable) read(k *kernel) ([]string, bool, error) {
 	t, s := b.kernel(k)
-	lines, there, err := tableLines(k.table.conn, t)
+	lines, there, err := tableLines(k.table.conn, k.table.raw, t)
 	if err != nil || !there {
 		return nil, there, err
 	}
@@ -137,7 +137,7 @@ func (b backTable) remove(k *kernel) error {
 		return err
 	}
 	t, _ := b.kernel(k)
-	_, there, err := tableLines(k.table.conn, t)
+	_, there, err := tableLines(k.table.conn, k.table.raw, t)
 	if err != nil || !there {
 		return err
 	}

@@ -188,6 +188,7 @@ func TestMeshIsKept(t *testing.T) {
 	for _, harm := range []string{
 		"ip link del ing-4096", "ip rule del pref 1000", "ip route flush table 16781312", "ip neigh flush dev ing-4096 nud permanent",
 		"ip route del 10.0.0.12", "ip route del 10.0.0.11", "nft delete table netdev swarmd", "nft flush set inet swarmd stations",
+		"nft delete table ip swarmd", "nft flush chain ip swarmd zones", "nft add chain ip swarmd another",
 		"ip link set ing-4096 down", "nft flush table inet swarmd",
 	} {
 		if err := inside(l.host, func() error {

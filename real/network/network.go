@@ -89,7 +89,7 @@ func Start(config Config) (*Network, error) {
 	if err := probe(); err != nil {
 		return nil, err
 	}
-	mesh := probeWishes(wishes(), config.Logger)
+	lacks := probeWishes(wishes(), config.Logger)
 	h, err := openHost()
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func Start(config Config) (*Network, error) {
 		wake:   make(chan struct{}, 1),
 		lost:   make(chan struct{}, 1),
 		host:   h,
-		mesh:   mesh,
+		mesh:   !lacks.mesh,
 	}
 	n.kernel = newKernel(config, h, func() {
 		select {
@@ -108,6 +108,7 @@ func Start(config Config) (*Network, error) {
 		default:
 		}
 	})
+	n.kernel.zones.lacking = lacks.zones
 	if n.plan, err = config.load(); err == nil {
 		err = n.kernel.revive(n.plan)
 	}

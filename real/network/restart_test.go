@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ import (
 )
 
 // identity is what would change if anything were made anew: the indices of
-// links, the handles of rules, the inodes of namespaces.
+// links, the handles of chains and rules, the inodes of namespaces.
 func (l *lab) identity(tasks ...string) string {
 	l.t.Helper()
 	var out []string
@@ -30,21 +31,8 @@ func (l *lab) identity(tasks ...string) string {
 		return err
 	})
 	err := inside(l.host, func() error {
-		conn, err := openTables()
-		if err != nil {
-			return err
-		}
-		defer conn.CloseLasting()
-		chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
-		for _, c := range chains {
-			rules, err := conn.GetRules(c.Table, c)
-			if err != nil {
-				return err
-			}
-			for _, r := range rules {
-				out = append(out, fmt.Sprintf("rule %s %s %d", c.Table.Name, c.Name, r.Handle))
-			}
-		}
+		tables, err := exec.Command("nft", "--handle", "--terse", "list", "ruleset").Output()
+		out = append(out, string(tables))
 		return err
 	})
 	if err != nil {

@@ -25,15 +25,30 @@ type rule struct {
 // comment ends with a digest of the expressions, so that rules of another
 // version of this program are seen to differ.
 func (r rule) comment() (string, error) {
-	sum := fnv.New32a()
+	exprs, err := r.encode()
+	return r.signed(exprs), err
+}
+
+// encode returns the expressions as the kernel takes them.
+func (r rule) encode() ([][]byte, error) {
+	var out [][]byte
 	for _, e := range r.exprs {
 		b, err := expr.Marshal(unix.NFPROTO_INET, e)
 		if err != nil {
-			return "", fmt.Errorf("cannot encode the rule %q: %w", r.says, err)
+			return nil, fmt.Errorf("cannot encode the rule %q: %w", r.says, err)
 		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// signed is the comment, if these are the expressions.
+func (r rule) signed(exprs [][]byte) string {
+	sum := fnv.New32a()
+	for _, b := range exprs {
 		sum.Write(b)
 	}
-	return fmt.Sprintf("%s #%08x", r.says, sum.Sum32()), nil
+	return fmt.Sprintf("%s #%08x", r.says, sum.Sum32())
 }
 
 // A chain is where packets pass, with its rules; one without a hook is jumped to.

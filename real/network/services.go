@@ -359,7 +359,7 @@ func elementLine(set string, key []byte, value string) string {
 
 // lines are what the table holds.
 func (t *taskTable) lines() ([]string, error) {
-	lines, there, err := tableLines(t.conn, t.kernel)
+	lines, there, err := tableLines(t.conn, t.raw, t.kernel)
 	if err != nil || !there {
 		return lines, err
 	}
