@@ -92,7 +92,8 @@ func (s selection) attributes() []netfilter.Attribute {
 }
 
 // forgetFlows has the kernel forget the flows of the calling thread's namespace that
-// match; each that does must be in one of the selections.
+// match; each that does must be in one of the selections. One that has come in the
+// place of another meanwhile, from the same port of its client, is not forgotten.
 func forgetFlows(selections []selection, match func(f conntrack.Flow) bool) error {
 	raw, err := netfilter.Dial(nil)
 	if err != nil {
@@ -109,13 +110,10 @@ func forgetFlows(selections []selection, match func(f conntrack.Flow) bool) erro
 		selections = []selection{{}}
 	}
 	for _, s := range selections {
-		flows, err := s.list(raw)
+		farewells, err := s.list(raw, match)
 		errs = append(errs, err)
-		for _, f := range flows {
-			if !match(f) {
-				continue
-			}
-			if err := conn.Delete(f); err != nil && !errors.Is(err, unix.ENOENT) {
+		for _, f := range farewells {
+			if _, err := raw.Query(f); err != nil && !errors.Is(err, unix.ENOENT) {
 				errs = append(errs, err)
 			}
 		}
@@ -126,7 +124,8 @@ func forgetFlows(selections []selection, match func(f conntrack.Flow) bool) erro
 	return nil
 }
 
-func (s selection) list(raw *netfilter.Conn) ([]conntrack.Flow, error) {
+// list returns what has the kernel forget the flows that match.
+func (s selection) list(raw *netfilter.Conn, match func(f conntrack.Flow) bool) (farewells []mdlayher.Message, err error) {
 	request, err := netfilter.MarshalNetlink(netfilter.Header{
 		SubsystemID: netfilter.NFSubsysCTNetlink, MessageType: nl.IPCTNL_MSG_CT_GET, Family: s.family(), Flags: mdlayher.Request | mdlayher.Dump,
 	}, s.attributes())
@@ -137,17 +136,39 @@ func (s selection) list(raw *netfilter.Conn) ([]conntrack.Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []conntrack.Flow
 	for _, m := range answers {
 		var e conntrack.Event
 		if err := e.Unmarshal(m); err != nil {
-			return out, err
+			return farewells, err
 		}
-		if e.Flow != nil {
-			out = append(out, *e.Flow)
+		if e.Flow == nil || !match(*e.Flow) {
+			continue
 		}
+		f, err := farewell(m)
+		if err != nil {
+			return farewells, err
+		}
+		farewells = append(farewells, f)
 	}
-	return out, nil
+	return farewells, nil
+}
+
+// farewell has the kernel forget the flow that it has told of, and none other: the
+// place of a connection that is closed is free to the next one of its client's port,
+// which may lead elsewhere, before its turn has come. So the flow is named by its
+// answers, which say where it leads, and by its number, which the kernel makes of the
+// rest: of the client's packets, and of its place in memory, where the next one may be.
+func farewell(told mdlayher.Message) (mdlayher.Message, error) {
+	h, all, err := netfilter.UnmarshalNetlink(told)
+	if err != nil {
+		return mdlayher.Message{}, err
+	}
+	name := slices.DeleteFunc(all, func(a netfilter.Attribute) bool {
+		return a.Type != nl.CTA_TUPLE_REPLY && a.Type != nl.CTA_ZONE && a.Type != nl.CTA_ID
+	})
+	return netfilter.MarshalNetlink(netfilter.Header{
+		SubsystemID: netfilter.NFSubsysCTNetlink, MessageType: nl.IPCTNL_MSG_CT_DELETE, Family: h.Family, Flags: mdlayher.Request | mdlayher.Acknowledge,
+	}, name)
 }
 
 func addrOf(ip net.IP) netip.Addr {

@@ -206,6 +206,58 @@ func TestSelections(t *testing.T) {
 	}
 }
 
+// A connection that comes in the place of one that is to be forgotten stays: its client
+// uses the port again, and it leads elsewhere.
+func TestSuccessorsAreNotForgotten(t *testing.T) {
+	l := newLab(t)
+	plan := func(backend string) string {
+		return "gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\npublish 8080/tcp " + backend + ":80"
+	}
+	l.must(plan("172.20.0.2"))
+	l.serve(l.task("web.1"), "web.1", 80)
+	l.serve(l.task("web.2"), "web.2", 80)
+	ask := func(port int) net.Conn {
+		t.Helper()
+		c, err := l.dialFrom(l.client, "tcp4", port, hostAddress+":8080")
+		if err == nil {
+			_, err = say(c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	const first, ports = 40001, 32
+	for n := range ports {
+		c := ask(first + n).(*net.TCPConn)
+		if err := errors.Join(c.SetLinger(0), c.Close()); err != nil { // so that the port is free at once
+			t.Fatal(err)
+		}
+	}
+	l.must(plan("172.20.0.3"))
+	successors := 0
+	gone := netip.MustParseAddr("172.20.0.2")
+	err := inside(l.host, func() error {
+		return forgetFlows([]selection{{server: gone}}, func(f conntrack.Flow) bool {
+			if asked := askedOf(f); asked.Addr().String() != hostAddress {
+				return false
+			}
+			ask(int(f.TupleOrig.Proto.SourcePort))
+			successors++
+			return true
+		})
+	})
+	if err != nil || successors != ports {
+		t.Errorf("%d of %d connections have been followed by others, %v", successors, ports, err)
+	}
+	left := 0
+	if err := inside(l.host, func() error {
+		return forgetFlows([]selection{{server: netip.MustParseAddr("172.20.0.3")}}, func(conntrack.Flow) bool { left++; return false })
+	}); err != nil || left != ports {
+		t.Errorf("the kernel remembers %d of %d, %v", left, ports, err)
+	}
+}
+
 // What goes is forgotten without reading all that the kernel remembers.
 func BenchmarkForget(b *testing.B) {
 	ns := newNamespace(b)

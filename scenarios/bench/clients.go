@@ -21,7 +21,8 @@ import (
 
 const (
 	requestPatience = 10 * time.Second // after which a request counts as lost
-	failuresShown   = 5                // of one group of clients
+	lateAfter       = time.Second
+	failuresShown   = 5 // of one client
 )
 
 // A Tally is what became of requests.
@@ -30,6 +31,8 @@ type tally struct {
 	Failed   int
 	Connects int      // connections made
 	Failures []string // the first, in words
+	Late     int      // answered, after more than a second
+	Lates    []string // the first
 	Seconds  float64
 }
 
@@ -38,6 +41,8 @@ func (t *tally) add(o tally) {
 	t.Failed += o.Failed
 	t.Connects += o.Connects
 	t.Failures = append(t.Failures, o.Failures...)
+	t.Late += o.Late
+	t.Lates = append(t.Lates, o.Lates...)
 	t.Seconds = max(t.Seconds, o.Seconds)
 }
 
@@ -52,9 +57,17 @@ func runClients(arguments []string) error {
 	fresh := flags.Int("new", 1, "clients with a new connection for each request")
 	pause := flags.Duration("pause", 0, "how long a client waits between two requests")
 	least := flags.Int("least", 0, "how many requests there are to be at least")
+	ports := flags.Int("ports", 0, "how many ports of its own the host has for connections; 0: as many as it has")
 	path := flags.String("path", "", "what is asked for; empty: / mostly, and /slow")
 	if err := flags.Parse(arguments); err != nil {
 		return err
+	}
+	if *ports > 0 {
+		restore, err := fewPorts(*ports)
+		if err != nil {
+			return err
+		}
+		defer restore()
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
@@ -78,18 +91,53 @@ func runClients(arguments []string) error {
 	return json.NewEncoder(os.Stdout).Encode(all)
 }
 
+// fewPorts leaves the host so many ports of its own for connections: clients use the
+// same ones for connections to several nodes all the time then.
+func fewPorts(ports int) (restore func(), err error) {
+	const first = 40000
+	settings := map[string]string{"ip_local_port_range": fmt.Sprintf("%d %d", first, first+ports-1), "tcp_tw_reuse": "1"}
+	before := map[string][]byte{}
+	restore = func() {
+		for name, value := range before {
+			_ = os.WriteFile(settingsOf+name, value, 0o644)
+		}
+	}
+	for name, value := range settings {
+		was, err := os.ReadFile(settingsOf + name)
+		if err == nil {
+			err = os.WriteFile(settingsOf+name, []byte(value), 0o644)
+		}
+		if err != nil {
+			restore()
+			return nil, err
+		}
+		before[name] = was
+	}
+	return restore, nil
+}
+
+const settingsOf = "/proc/sys/net/ipv4/"
+
 // askOn is one client.
 func askOn(ctx context.Context, targets []string, path string, number int, keep bool, least int, pause time.Duration) tally {
 	var t tally
 	var connects sync.Mutex
+	own := "no connection"
 	dialer := net.Dialer{}
 	transport := &http.Transport{
 		DisableKeepAlives: !keep, MaxIdleConnsPerHost: 1, DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			connects.Lock()
 			t.Connects++
+			own = "no connection"
 			connects.Unlock()
-			return dialer.DialContext(ctx, network, address)
+			c, err := dialer.DialContext(ctx, network, address)
+			if err == nil {
+				connects.Lock()
+				own = c.LocalAddr().String()
+				connects.Unlock()
+			}
+			return c, err
 		},
 	}
 	defer transport.CloseIdleConnections()
@@ -102,15 +150,32 @@ func askOn(ctx context.Context, targets []string, path string, number int, keep 
 		t.Requests++
 		time.Sleep(pause)
 		at := time.Now()
-		if err := askOnce(client, "http://"+targets[n%len(targets)]+"/"+asked); err != nil {
-			t.Failed++
-			if len(t.Failures) < failuresShown {
-				t.Failures = append(t.Failures, fmt.Sprintf("%s UTC, keep-alive %t, after %.3f s: %v",
-					at.UTC().Format("15:04:05.000"), keep, time.Since(at).Seconds(), err))
-			}
+		url := "http://" + targets[n%len(targets)] + "/" + asked
+		err := askOnce(client, url)
+		took := time.Since(at)
+		if err == nil && took < lateAfter {
+			continue
 		}
+		connects.Lock()
+		says := fmt.Sprintf("%s UTC, keep-alive %t, %s to %s, after %.3f s", at.UTC().Format("15:04:05.000"), keep, own, url, took.Seconds())
+		connects.Unlock()
+		if err == nil {
+			t.Late++
+			t.Lates = few(t.Lates, says)
+			continue
+		}
+		t.Failed++
+		t.Failures = few(t.Failures, says+": "+err.Error())
 	}
 	return t
+}
+
+// few appends, if there are not many yet.
+func few(list []string, says string) []string {
+	if len(list) < failuresShown {
+		return append(list, says)
+	}
+	return list
 }
 
 func askOnce(client *http.Client, url string) error {

@@ -41,6 +41,7 @@ type load struct {
 	outside *lab.Host // a host that is no node
 	s       *swarm    // by a host that nothing happens to
 	pause   time.Duration
+	ports   int
 }
 
 // A phase is what happens while clients ask.
@@ -65,22 +66,25 @@ func runLoad(ctx context.Context, o options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	l.pause = o.pause
+	l.pause, l.ports = o.pause, o.ports
 	phases := l.phases(o)
 	var all tally
-	fmt.Fprintf(out, "| %-36s | %8s | %11s | %6s |\n", "while", "requests", "connections", "lost")
+	fmt.Fprintf(out, "| %-36s | %8s | %11s | %6s | %6s |\n", "while", "requests", "connections", "late", "lost")
 	for _, p := range phases {
 		t, err := l.during(ctx, p, o.requests/len(phases))
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		all.add(t)
-		fmt.Fprintf(out, "| %-36s | %8d | %11d | %6d |\n", p.name, t.Requests, t.Connects, t.Failed)
+		fmt.Fprintf(out, "| %-36s | %8d | %11d | %6d | %6d |\n", p.name, t.Requests, t.Connects, t.Late, t.Failed)
 		for _, f := range t.Failures {
 			fmt.Fprintln(out, "  lost:", f)
 		}
+		for _, f := range t.Lates {
+			fmt.Fprintln(out, "  late:", f)
+		}
 	}
-	fmt.Fprintf(out, "| %-36s | %8d | %11d | %6d |\n", "in all", all.Requests, all.Connects, all.Failed)
+	fmt.Fprintf(out, "| %-36s | %8d | %11d | %6d | %6d |\n", "in all", all.Requests, all.Connects, all.Late, all.Failed)
 	if all.Failed > 0 {
 		return fmt.Errorf("%d of %d requests were lost", all.Failed, all.Requests)
 	}
@@ -194,7 +198,7 @@ func (l *load) during(ctx context.Context, p phase, requests int) (all tally, er
 	from := []*lab.Host{l.outside, l.Hosts[0], l.Hosts[len(l.Hosts)-1]}
 	var groups []*group
 	for _, h := range from {
-		g, failed := startClients(ctx, h, "-targets", strings.Join(targets, ","), "-least", fmt.Sprint(requests/len(from)), "-keep", "2", "-new", "2", "-pause", l.pause.String())
+		g, failed := startClients(ctx, h, "-targets", strings.Join(targets, ","), "-least", fmt.Sprint(requests/len(from)), "-keep", "2", "-new", "2", "-pause", l.pause.String(), "-ports", fmt.Sprint(l.ports))
 		if failed != nil {
 			err = errors.Join(err, failed)
 			break

@@ -34,6 +34,7 @@ type options struct {
 
 	requests int           // of the load, at least
 	pause    time.Duration // of the load's clients
+	ports    int           // of their own that its clients have, 0: as usual
 	phase    string        // of the load: those whose names have this
 	times    int           // that each phase comes
 	cycles   int           // of a service that comes and goes
@@ -61,6 +62,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "measure only what has this in its name: create, replace, rolling, scale, idle, hosts, network, load, cycles")
 	flag.IntVar(&o.cycles, "cycles", 1000, "how often a service is created, scaled and removed")
 	flag.DurationVar(&o.pause, "pause", 0, "how long clients of the load wait between two requests")
+	flag.IntVar(&o.ports, "ports", 0, "how few ports of their own the load's clients have; 0: as many as the system gives")
 	flag.StringVar(&o.phase, "phase", "", "have only those phases of the load that have this in their name")
 	flag.IntVar(&o.times, "times", 1, "how often the phases of the load come")
 	flag.IntVar(&o.requests, "requests", 100_000, "how many requests the load has at least")
