@@ -56,6 +56,16 @@ const (
 	storyTasks   = 5
 )
 
+// Services of the network that is measured: a web server, and clients for what they are
+// named after.
+const (
+	clientContainer = "client-container"
+	clientVIP       = "client-vip"
+	clientVIPLocal  = "client-vip-local"
+)
+
+var networkServices = []string{"web", clientContainer, clientVIP, clientVIPLocal}
+
 // A way is one from clients to a web server.
 type way struct {
 	name   string
@@ -110,7 +120,7 @@ func (l *load) story(ctx context.Context, rounds int, add func(map[string]float6
 	}
 	for _, n := range []uint64{1, storyTasks} {
 		err := l.s.update(ctx, func(s *dockerswarm.ServiceSpec) { s.Mode.Replicated.Replicas = &n })
-		if err := errors.Join(err, l.settled(ctx, int(n)+2)); err != nil { // and the clients
+		if err := errors.Join(err, l.settled(ctx, int(n)+len(networkServices)-1)); err != nil { // and the clients
 			return err
 		}
 		for range rounds {
@@ -132,8 +142,10 @@ func (l *load) story(ctx context.Context, rounds int, add func(map[string]float6
 	return nil
 }
 
-// newNetwork is two nodes, with a web server on the first and a client on each, and a
-// host that is none.
+// newNetwork is two nodes, with a web server and a client on the first and two clients
+// on the second, and a host that is none. Each client asks one way alone: the server
+// would see what came by two as one, and its closed connections of the one would hold
+// up the other.
 func newNetwork(ctx context.Context, dir, swarmd string) (*load, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -151,13 +163,13 @@ func newNetwork(ctx context.Context, dir, swarmd string) (*load, error) {
 	if err := ask(ctx, l.Hosts[0], http.MethodPost, "/networks/create", map[string]string{"Name": "back", "Driver": "overlay"}, &made); err != nil {
 		return l, err
 	}
-	for _, name := range []string{"web", "client-00", "client-01"} {
+	for _, name := range networkServices {
 		spec := l.s.spec(name, 1)
 		c := spec.TaskTemplate.ContainerSpec
 		c.Image, c.Command = "load:1", nil
 		spec.TaskTemplate.Networks = []dockerswarm.NetworkAttachmentConfig{{Target: "back"}}
 		host := "host-00"
-		if name == "client-01" {
+		if name == clientContainer || name == clientVIP {
 			host = "host-01"
 		}
 		spec.TaskTemplate.Placement = &dockerswarm.Placement{Constraints: []string{"node.hostname==" + host}}
@@ -168,7 +180,7 @@ func newNetwork(ctx context.Context, dir, swarmd string) (*load, error) {
 			return l, err
 		}
 	}
-	return l, l.settled(ctx, 3)
+	return l, l.settled(ctx, len(networkServices))
 }
 
 // ways are all that are measured, the direct one first.
@@ -176,7 +188,7 @@ func (l *load) ways(ctx context.Context) ([]way, error) {
 	a, b := l.Hosts[0], l.Hosts[1]
 	mesh := func(h *lab.Host) string { return fmt.Sprintf("%s:%d", h.Addr, loadPort) }
 	tasks := map[string]dockerswarm.Task{}
-	for _, name := range []string{"web", "client-00", "client-01"} {
+	for _, name := range networkServices {
 		var list []dockerswarm.Task
 		if err := l.s.get(ctx, `/tasks?filters={"service":{"`+name+`":true}}`, &list); err != nil || len(list) != 1 {
 			return nil, errors.Join(err, fmt.Errorf("%s has %d tasks", name, len(list)))
@@ -211,9 +223,9 @@ func (l *load) ways(ctx context.Context) ([]way, error) {
 		{wayLocal, a, "", mesh(a)},
 		{wayRemote, l.outside, "", mesh(b)},
 		{wayRemoteMasked, b, "", mesh(b)},
-		{wayContainer, b, tasks["client-01"].ID, overlay + ":80"},
-		{wayVIP, b, tasks["client-01"].ID, vip + ":80"},
-		{wayVIPLocal, a, tasks["client-00"].ID, vip + ":80"},
+		{wayContainer, b, tasks[clientContainer].ID, overlay + ":80"},
+		{wayVIP, b, tasks[clientVIP].ID, vip + ":80"},
+		{wayVIPLocal, a, tasks[clientVIPLocal].ID, vip + ":80"},
 	}, nil
 }
 
