@@ -100,7 +100,7 @@ func (c *cluster) state(h *lab.Host) string {
 			lines[i] = strings.TrimSuffix(lines[i], ",")
 		}
 		lines = slices.DeleteFunc(lines, func(line string) bool {
-			return strings.Contains(line, " dev cable") || strings.Contains(line, " dev eth0") || strings.Contains(line, "fe80::")
+			return strings.Contains(line, " dev eth0") || strings.Contains(line, "fe80::")
 		})
 		slices.Sort(lines)
 		out = append(out, strings.Join(words, " "))

@@ -148,6 +148,7 @@ func (c *Cluster) makeSwitch() error {
 	name := namespaceName(c.Dir)
 	return ip(
 		[]string{"netns", "add", name},
+		[]string{"netns", "exec", name, "sh", "-c", framesAlone},
 		[]string{"-n", name, "link", "add", "switch", "type", "bridge"},
 		[]string{"-n", name, "link", "set", "switch", "up"},
 	)

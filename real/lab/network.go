@@ -13,10 +13,6 @@ import (
 	"strings"
 )
 
-// cable is a host's end of what joins it to the switch. The host's own eth0 is a
-// bridge, so that it has its address without one too; the cable is a port of that.
-const cable = "cable"
-
 // tableName is the table, in a host's network namespace, that says whom it does
 // not hear.
 const tableName = "lab"
@@ -49,20 +45,27 @@ func (h *Host) plugIn() error {
 	return err
 }
 
+// framesAlone has bridges of a namespace know of frames alone, as a switch does: the
+// kernel may have filters of packets look at what they forward.
+const framesAlone = `for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$f" ] || echo 0 >"$f"; done`
+
 func (h *Host) makeNetwork() error {
+	card := []string{"-n", h.netns, "link", "add", "eth0", "address", hardwareAddr(h.Addr), "type"}
+	if h.Switch == "" {
+		card = append(card, "bridge") // so that it has its address without a cable
+	} else {
+		card = append(card, "veth", "peer", "name", h.port(), "netns", h.Switch)
+	}
 	err := ip(
 		[]string{"netns", "add", h.netns},
+		[]string{"netns", "exec", h.netns, "sh", "-c", framesAlone},
 		[]string{"-n", h.netns, "link", "set", "lo", "up"},
-		[]string{"-n", h.netns, "link", "add", "eth0", "address", hardwareAddr(h.Addr), "type", "bridge"},
+		card,
 		[]string{"-n", h.netns, "addr", "add", h.Addr + "/24", "dev", "eth0"},
 		[]string{"-n", h.netns, "link", "set", "eth0", "up"},
 	)
 	if err == nil && h.Switch != "" {
-		err = ip(
-			[]string{"-n", h.netns, "link", "add", cable, "type", "veth", "peer", "name", h.port(), "netns", h.Switch},
-			[]string{"-n", h.netns, "link", "set", cable, "master", "eth0", "up"},
-			[]string{"-n", h.Switch, "link", "set", h.port(), "master", "switch", "up"},
-		)
+		err = ip([]string{"-n", h.Switch, "link", "set", h.port(), "master", "switch", "up"})
 	}
 	if err == nil && len(h.Deaf) > 0 {
 		err = h.applyDeaf()
