@@ -14,7 +14,7 @@ import (
 type wish struct {
 	feature
 	without string
-	lacks   func(*lacking) // notes it, nil if nobody asks
+	lacks   lacking // without it
 }
 
 // lacking is what the kernel has not.
@@ -22,9 +22,6 @@ type lacking struct {
 	mesh  bool // what the mesh needs
 	zones bool // of connection tracking
 }
-
-func noMesh(l *lacking)  { l.mesh = true }
-func noZones(l *lacking) { l.zones = true }
 
 // probeWishes names what will not work, and why; a host by itself needs none of it.
 func probeWishes(wishes []wish, log *slog.Logger) (l lacking) {
@@ -34,9 +31,7 @@ func probeWishes(wishes []wish, log *slog.Logger) (l lacking) {
 		}
 		for _, w := range wishes {
 			if err := w.try(); err != nil {
-				if w.lacks != nil {
-					w.lacks(&l)
-				}
+				l.mesh, l.zones = l.mesh || w.lacks.mesh, l.zones || w.lacks.zones
 				log.Warn("the kernel lacks "+w.name+": "+w.without, "err", err)
 			}
 		}
@@ -57,10 +52,10 @@ func wishes() []wish {
 		&expr.Hash{SourceRegister: unix.NFT_REG32_08, DestRegister: reg0, Length: 4, Modulus: 2, Type: expr.HashTypeJenkins},
 	}
 	return []wish{
-		{feature{"VXLAN (CONFIG_VXLAN)", tryVXLAN}, "tasks on overlay networks fail, and " + alone, noMesh},
-		{feature{"filters of what leaves an interface (CONFIG_NETFILTER_EGRESS, Linux 5.16)", tryEgress}, alone, noMesh},
-		{feature{"zones of connection tracking (CONFIG_NF_CONNTRACK_ZONES)", tryZones}, "a client that connects from one port by two nodes at once is answered on one alone", noZones},
-		{feature{"hashes in nftables (CONFIG_NFT_HASH)", tryRule(filter, in, join(ipv4(), hash))}, "sticky ports are not published", nil},
+		{feature{"VXLAN (CONFIG_VXLAN)", tryVXLAN}, "tasks on overlay networks fail, and " + alone, lacking{mesh: true}},
+		{feature{"filters of what leaves an interface (CONFIG_NETFILTER_EGRESS, Linux 5.16)", tryEgress}, alone, lacking{mesh: true}},
+		{feature{"zones of connection tracking (CONFIG_NF_CONNTRACK_ZONES)", tryZones}, "a client that connects from one port by two nodes at once is answered on one alone", lacking{zones: true}},
+		{feature{"hashes in nftables (CONFIG_NFT_HASH)", tryRule(filter, in, join(ipv4(), hash))}, "sticky ports are not published", lacking{}},
 	}
 }
 

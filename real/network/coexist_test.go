@@ -82,9 +82,9 @@ func TestWhatTheKernelLacks(t *testing.T) {
 		told   string
 	}{
 		{"this kernel", wishes(), lacking{}, ""},
-		{"no VXLAN", []wish{{feature{"VXLAN", lacks}, "no mesh", noMesh}, {feature{"more", has}, "nothing", nil}}, lacking{mesh: true}, "the kernel lacks VXLAN: no mesh"},
-		{"no zones", []wish{{feature{"zones", lacks}, "one answer", noZones}, {feature{"VXLAN", has}, "no mesh", noMesh}}, lacking{zones: true}, "the kernel lacks zones: one answer"},
-		{"no hashes", []wish{{feature{"VXLAN", has}, "no mesh", noMesh}, {feature{"hashes", lacks}, "none sticky", nil}}, lacking{}, "the kernel lacks hashes: none sticky"},
+		{"no VXLAN", []wish{{feature{"VXLAN", lacks}, "no mesh", lacking{mesh: true}}, {feature{"more", has}, "nothing", lacking{}}}, lacking{mesh: true}, "the kernel lacks VXLAN: no mesh"},
+		{"no zones", []wish{{feature{"zones", lacks}, "one answer", lacking{zones: true}}, {feature{"VXLAN", has}, "no mesh", lacking{mesh: true}}}, lacking{zones: true}, "the kernel lacks zones: one answer"},
+		{"no hashes", []wish{{feature{"VXLAN", has}, "no mesh", lacking{mesh: true}}, {feature{"hashes", lacks}, "none sticky", lacking{}}}, lacking{}, "the kernel lacks hashes: none sticky"},
 	} {
 		var log bytes.Buffer
 		if got := probeWishes(x.wishes, slog.New(slog.NewTextHandler(&log, nil))); got != x.want {

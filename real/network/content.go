@@ -2,7 +2,6 @@ package network
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -58,84 +57,11 @@ func (t *table) readOnce() (c content, steady bool, err error) {
 	return c, before == after, nil
 }
 
-// generation is what the kernel counts up with every transaction, of anyone. The
-// kernel marks lists that such a one has interrupted, which the library does not
-// tell.
-func generation(raw *mdlayher.Conn) (uint32, error) {
-	reply, err := raw.Execute(tableMessage(unix.NFT_MSG_GETGEN, 0, nftables.TableFamilyUnspecified, nil))
-	if err != nil {
-		return 0, fmt.Errorf("cannot ask for the generation: %w", err)
-	}
-	for _, m := range reply {
-		if len(m.Data) < genMessageBytes {
-			continue
-		}
-		d, err := mdlayher.NewAttributeDecoder(m.Data[genMessageBytes:])
-		if err != nil {
-			return 0, err
-		}
-		d.ByteOrder = binary.BigEndian
-		for d.Next() {
-			if d.Type() == unix.NFTA_GEN_ID {
-				return d.Uint32(), nil
-			}
-		}
-	}
-	return 0, errors.New("the kernel does not tell the generation")
-}
-
-// genMessageBytes is the length of struct nfgenmsg.
-const genMessageBytes = 4
-
 func (t *table) readInto(c *content) (err error) {
 	if c.lines, c.there, err = tableLines(t.conn, t.raw, t.kernel); err != nil || !c.there {
 		return err
 	}
 	return t.readPorts(c)
-}
-
-// comments are those of a table's rules, in order, by chain. The library would read the
-// expressions too, and does not know all of them.
-func comments(raw *mdlayher.Conn, table *nftables.Table) (map[string][]string, error) {
-	request, err := attributes(func(a *mdlayher.AttributeEncoder) { a.String(unix.NFTA_RULE_TABLE, table.Name) })
-	if err != nil {
-		return nil, err
-	}
-	reply, err := raw.Execute(tableMessage(unix.NFT_MSG_GETRULE, mdlayher.Dump, table.Family, request))
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the rules: %w", err)
-	}
-	out := map[string][]string{}
-	for _, m := range reply {
-		if len(m.Data) < genMessageBytes {
-			continue
-		}
-		d, err := mdlayher.NewAttributeDecoder(m.Data[genMessageBytes:])
-		if err != nil {
-			return nil, err
-		}
-		var chain, comment string
-		for d.Next() {
-			switch d.Type() {
-			case unix.NFTA_RULE_CHAIN:
-				chain = d.String()
-			case unix.NFTA_RULE_USERDATA:
-				comment = commentOf(d.Bytes())
-			}
-		}
-		if err := d.Err(); err != nil {
-			return nil, err
-		}
-		out[chain] = append(out[chain], comment)
-	}
-	return out, nil
-}
-
-func tableMessage(kind int, flags mdlayher.HeaderFlags, family nftables.TableFamily, attributes []byte) mdlayher.Message {
-	return mdlayher.Message{
-		Header: mdlayher.Header{Type: mdlayher.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind), Flags: mdlayher.Request | flags},
-		Data:   append([]byte{byte(family), unix.NFNETLINK_V0, 0, 0}, attributes...),
-	}
 }
 
 // tableLines tell what a table has, but for the elements of its sets.

@@ -151,6 +151,21 @@ func TestFlowsToServicesMoveOn(t *testing.T) {
 	}
 }
 
+// remembered are the flows of a selection that the kernel knows.
+func remembered(t testing.TB, ns netns.NsHandle, s selection) (out []conntrack.Flow) {
+	t.Helper()
+	err := inside(ns, func() error {
+		return forgetFlows([]selection{s}, func(f conntrack.Flow) bool {
+			out = append(out, f)
+			return false
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // remember has the kernel know connections that have been answered, each of another
 // client's port, to servers in turn.
 func remember(t testing.TB, ns netns.NsHandle, client netip.Addr, connections int, servers ...netip.Addr) {
@@ -196,12 +211,8 @@ func TestSelections(t *testing.T) {
 		{"UDP", selection{protocol: unix.IPPROTO_UDP}, 0},
 		{"unanswered", selection{unanswered: true}, 0},
 	} {
-		got := 0
-		err := inside(ns, func() error {
-			return forgetFlows([]selection{x.s}, func(conntrack.Flow) bool { got++; return false })
-		})
-		if err != nil || got != x.want {
-			t.Errorf("%s: %d connections, want %d (%v)", x.what, got, x.want, err)
+		if got := len(remembered(t, ns, x.s)); got != x.want {
+			t.Errorf("%s: %d connections, want %d", x.what, got, x.want)
 		}
 	}
 }
@@ -250,11 +261,8 @@ func TestSuccessorsAreNotForgotten(t *testing.T) {
 	if err != nil || successors != ports {
 		t.Errorf("%d of %d connections have been followed by others, %v", successors, ports, err)
 	}
-	left := 0
-	if err := inside(l.host, func() error {
-		return forgetFlows([]selection{{server: netip.MustParseAddr("172.20.0.3")}}, func(conntrack.Flow) bool { left++; return false })
-	}); err != nil || left != ports {
-		t.Errorf("the kernel remembers %d of %d, %v", left, ports, err)
+	if left := remembered(t, l.host, selection{server: netip.MustParseAddr("172.20.0.3")}); len(left) != ports {
+		t.Errorf("the kernel remembers %d of %d", len(left), ports)
 	}
 }
 

@@ -65,7 +65,6 @@ func (b backTable) lines(m netplan.Mesh) ([]string, error) {
 	for _, e := range b.elements(m) {
 		out = append(out, elementLine(mapBack, e.Key, fmt.Sprintf("%x", e.Val)))
 	}
-	slices.Sort(out)
 	return out, nil
 }
 
@@ -73,33 +72,45 @@ func (b backTable) chain(netplan.Mesh) chain {
 	return chain{mapBack, nftables.ChainTypeFilter, nftables.ChainHookEgress, *nftables.ChainPriorityFilter, []rule{b.rule()}}
 }
 
-func (b backTable) read(k *kernel) ([]string, bool, error) {
+func (b backTable) read(k *kernel) ([]string, error) {
 	t, s := b.kernel(k)
 	lines, there, err := tableLines(k.table.conn, k.table.raw, t)
 	if err != nil || !there {
-		return nil, there, err
+		return nil, err
 	}
 	elements, err := k.table.conn.GetSetElements(s)
 	for _, e := range elements {
 		lines = append(lines, elementLine(mapBack, e.Key, fmt.Sprintf("%x", e.Val)))
 	}
-	slices.Sort(lines)
-	return lines, true, err
+	return lines, err
 }
 
 func (b backTable) difference(k *kernel, m netplan.Mesh) ([]string, error) {
 	if err := k.table.open(); err != nil {
 		return nil, err
 	}
-	has, _, err := b.read(k)
+	has, err := b.read(k)
 	if err != nil {
 		return nil, err
 	}
 	want, err := b.lines(m)
-	if err != nil || slices.Equal(has, want) {
-		return nil, err
+	t, _ := b.kernel(k)
+	return meshTableDifference(t, has, want), err
+}
+
+// meshTableDifference tells how a table of the mesh differs, from what it holds and
+// should hold.
+func meshTableDifference(t *nftables.Table, has, want []string) []string {
+	slices.Sort(has)
+	slices.Sort(want)
+	if slices.Equal(has, want) {
+		return nil
 	}
-	return []string{fmt.Sprintf("the nftables table %s of the mesh has %q and should have %q", k.config.Table, has, want)}, nil
+	family := "ip"
+	if t.Family == nftables.TableFamilyNetdev {
+		family = "netdev"
+	}
+	return []string{fmt.Sprintf("the nftables table %s %s of the mesh has %q and should have %q", family, t.Name, has, want)}
 }
 
 // converge makes the table anew if it is not as wanted.
@@ -133,16 +144,8 @@ func (b backTable) converge(k *kernel, m netplan.Mesh) error {
 }
 
 func (b backTable) remove(k *kernel) error {
-	if err := k.table.open(); err != nil {
-		return err
-	}
 	t, _ := b.kernel(k)
-	_, there, err := tableLines(k.table.conn, k.table.raw, t)
-	if err != nil || !there {
-		return err
-	}
-	k.table.conn.DelTable(t)
-	return k.table.flush()
+	return k.table.drop(t)
 }
 
 // meshSets are what the rules of the host's table know of the nodes.

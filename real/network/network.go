@@ -108,7 +108,7 @@ func Start(config Config) (*Network, error) {
 		default:
 		}
 	})
-	n.kernel.zones.lacking = lacks.zones
+	n.kernel.zones.unsupported = lacks.zones
 	if n.plan, err = config.load(); err == nil {
 		err = n.kernel.revive(n.plan)
 	}

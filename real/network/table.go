@@ -153,11 +153,19 @@ func (t *table) flush() error {
 // remove takes the table away, if it is there.
 func (t *table) remove() error {
 	t.known = false
+	return t.drop(t.kernel)
+}
+
+// drop takes one of our tables away, if it is there. The kernel may not know its family.
+func (t *table) drop(ours *nftables.Table) error {
 	if err := t.open(); err != nil {
 		return err
 	}
-	t.conn.AddTable(t.kernel)
-	t.conn.DelTable(t.kernel)
+	all, err := t.conn.ListTablesOfFamily(ours.Family)
+	if err != nil || !slices.ContainsFunc(all, func(x *nftables.Table) bool { return x.Name == ours.Name }) {
+		return err
+	}
+	t.conn.DelTable(ours)
 	return t.flush()
 }
 

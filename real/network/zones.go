@@ -1,10 +1,8 @@
 package network
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -25,7 +23,7 @@ import (
 // It is put into the kernel as a whole: while it is not there, connections under way
 // are others.
 type zoneTable struct {
-	lacking bool // the kernel has no zones: they are not told apart
+	unsupported bool // by the kernel: they are not told apart
 }
 
 const (
@@ -36,17 +34,12 @@ const (
 	zoneDirection = 0 // IP_CT_DIR_ORIGINAL of linux/netfilter/nf_conntrack_tuple_common.h
 )
 
-// zoneRule is what precedes the setting of the zone, which the library cannot write
-// with a direction.
-func zoneRule(m netplan.Mesh) rule {
-	return rule{"a zone for each node that it came in by", join(iif(expr.CmpOpEq, meshName(m)), []expr.Any{
+// rule returns the expressions of the only rule, as the kernel takes them, and its
+// comment.
+func (zoneTable) rule(m netplan.Mesh) (exprs [][]byte, comment string, err error) {
+	r := rule{"a zone for each node that it came in by", join(iif(expr.CmpOpEq, meshName(m)), []expr.Any{
 		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseLLHeader, Offset: zoneOffset, Len: zoneBytes},
 	})}
-}
-
-// encodeZoneRule returns the expressions as the kernel takes them, and the comment.
-func encodeZoneRule(m netplan.Mesh) (exprs [][]byte, comment string, err error) {
-	r := zoneRule(m)
 	if exprs, err = r.encode(); err != nil {
 		return nil, "", err
 	}
@@ -63,13 +56,6 @@ func encodeZoneRule(m netplan.Mesh) (exprs [][]byte, comment string, err error) 
 	return exprs, r.signed(exprs), err
 }
 
-func attributes(fill func(*mdlayher.AttributeEncoder)) ([]byte, error) {
-	a := mdlayher.NewAttributeEncoder()
-	a.ByteOrder = binary.BigEndian
-	fill(a)
-	return a.Encode()
-}
-
 func (zoneTable) chain() chain {
 	return chain{name: zonesName, kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: beforeZones}
 }
@@ -79,13 +65,13 @@ func (zoneTable) kernel(k *kernel) *nftables.Table {
 }
 
 func (z zoneTable) lines(m netplan.Mesh) ([]string, error) {
-	_, comment, err := encodeZoneRule(m)
+	_, comment, err := z.rule(m)
 	return []string{z.chain().line(), ruleLine(zonesName, 0, comment)}, err
 }
 
 // difference tells what converge would change.
 func (z zoneTable) difference(k *kernel, m netplan.Mesh) ([]string, error) {
-	if z.lacking {
+	if z.unsupported {
 		return nil, nil
 	}
 	if err := k.table.open(); err != nil {
@@ -96,12 +82,7 @@ func (z zoneTable) difference(k *kernel, m netplan.Mesh) ([]string, error) {
 		return nil, err
 	}
 	want, err := z.lines(m)
-	slices.Sort(has)
-	slices.Sort(want)
-	if err != nil || slices.Equal(has, want) {
-		return nil, err
-	}
-	return []string{fmt.Sprintf("the nftables table ip %s of the mesh has %q and should have %q", k.config.Table, has, want)}, nil
+	return meshTableDifference(z.kernel(k), has, want), err
 }
 
 // converge makes the table anew if it is not as wanted.
@@ -123,7 +104,7 @@ func (z zoneTable) converge(k *kernel, m netplan.Mesh) error {
 
 // batch is what puts the table in place of the one before, all or nothing.
 func (z zoneTable) batch(name string, m netplan.Mesh) ([]mdlayher.Message, error) {
-	exprs, comment, err := encodeZoneRule(m)
+	exprs, comment, err := z.rule(m)
 	if err != nil {
 		return nil, err
 	}
@@ -157,50 +138,7 @@ func (z zoneTable) batch(name string, m netplan.Mesh) ([]mdlayher.Message, error
 	return b.messages, b.err
 }
 
-func (z zoneTable) remove(k *kernel) error {
-	if err := k.table.open(); err != nil {
-		return err
-	}
-	t := z.kernel(k)
-	_, there, err := tableLines(k.table.conn, k.table.raw, t)
-	if err != nil || !there {
-		return err
-	}
-	k.table.conn.DelTable(t)
-	return k.table.flush()
-}
-
-// A tableBatch gathers messages of what the library has not.
-type tableBatch struct {
-	family   nftables.TableFamily
-	messages []mdlayher.Message
-	err      error
-}
-
-func (b *tableBatch) add(kind int, flags mdlayher.HeaderFlags, fill func(*mdlayher.AttributeEncoder)) {
-	data, err := attributes(fill)
-	b.err = errors.Join(b.err, err)
-	b.messages = append(b.messages, tableMessage(kind, flags, b.family, data))
-}
-
-// transact has the kernel carry out messages, all or nothing. After a failure the
-// socket, which may still hold answers, must not be used again.
-func transact(raw *mdlayher.Conn, messages []mdlayher.Message) error {
-	edge := func(kind mdlayher.HeaderType) mdlayher.Message {
-		return mdlayher.Message{
-			Header: mdlayher.Header{Type: kind, Flags: mdlayher.Request},
-			Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES},
-		}
-	}
-	// Whichever fails, the kernel says so; that nothing has, it says of the last.
-	messages[len(messages)-1].Header.Flags |= mdlayher.Acknowledge
-	messages = slices.Concat([]mdlayher.Message{edge(unix.NFNL_MSG_BATCH_BEGIN)}, messages, []mdlayher.Message{edge(unix.NFNL_MSG_BATCH_END)})
-	if _, err := raw.SendMessages(messages); err != nil {
-		return err
-	}
-	_, err := raw.Receive()
-	return err
-}
+func (z zoneTable) remove(k *kernel) error { return k.table.drop(z.kernel(k)) }
 
 // tryZones tries the very table.
 func tryZones() error {

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 
-	"github.com/ti-mo/conntrack"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -73,19 +73,29 @@ func TestOnePortByEveryNode(t *testing.T) {
 				}
 				c.must(plans(nil, ""))
 				for i, h := range c.hosts {
-					err := inside(h.host, func() error {
-						return forgetFlows([]selection{{}}, func(f conntrack.Flow) bool {
-							if serverOf(f).Addr().String() == "10.0.0.11" {
-								t.Errorf("host %d remembers %v", i, f)
-							}
-							return false
-						})
-					})
-					if err != nil {
-						t.Error(err)
+					if left := remembered(t, h.host, selection{server: netip.MustParseAddr("10.0.0.11")}); len(left) > 0 {
+						t.Errorf("host %d remembers %v", i, left)
 					}
 				}
 			})
 		}
+	}
+}
+
+// A kernel without zones is in the mesh without them, and nothing is amiss.
+func TestNoZones(t *testing.T) {
+	c := newCluster(t)
+	for _, l := range c.hosts {
+		l.net.kernel.zones.unsupported = true
+	}
+	c.must(plans([]place{{host: 1, task: "web.1", mesh: "10.0.0.11"}}, "publish 8080/tcp 10.0.0.11:80"))
+	l := c.hosts[1]
+	l.serve(l.task("web.1"), "web.1", 80)
+	if got := l.ask(c.far, "tcp4", nodeAddress(0)+":8080"); got != "web.1 "+farClient {
+		t.Errorf("got %q", got)
+	}
+	k := l.net.kernel
+	if _, there, err := tableLines(k.table.conn, k.table.raw, k.zones.kernel(k)); there || err != nil {
+		t.Errorf("there is a table of zones: %v, %v", there, err)
 	}
 }

@@ -94,7 +94,10 @@ func runClients(arguments []string) error {
 // fewPorts leaves the host so many ports of its own for connections: clients use the
 // same ones for connections to several nodes all the time then.
 func fewPorts(ports int) (restore func(), err error) {
-	const first = 40000
+	const settingsOf, first, last = "/proc/sys/net/ipv4/", 40000, 65535
+	if ports > last-first+1 {
+		return nil, fmt.Errorf("clients can have %d ports at most, not %d", last-first+1, ports)
+	}
 	settings := map[string]string{"ip_local_port_range": fmt.Sprintf("%d %d", first, first+ports-1), "tcp_tw_reuse": "1"}
 	before := map[string][]byte{}
 	restore = func() {
@@ -115,8 +118,6 @@ func fewPorts(ports int) (restore func(), err error) {
 	}
 	return restore, nil
 }
-
-const settingsOf = "/proc/sys/net/ipv4/"
 
 // askOn is one client.
 func askOn(ctx context.Context, targets []string, path string, number int, keep bool, least int, pause time.Duration) tally {
