@@ -122,7 +122,7 @@ func patterns(version string) []pattern {
 		{`(?m)[ \t]+$`, ""},
 	}
 	if version != "" {
-		p = slices.Insert(p, 0, pattern{regexp.QuoteMeta(version), "<version>"})
+		p = slices.Insert(p, 0, pattern{`\b` + regexp.QuoteMeta(version) + `\b`, "<version>"}) // one identifier in two thousand has a "dev" in it
 	}
 	return p
 }
@@ -185,8 +185,10 @@ ID             NAME        IMAGE          NODE      DESIRED STATE   CURRENT STAT
 1b1idosc7s4y   web.1       nginx:alpine   w2        Running         Running about a minute ago             
 egnpeydvrlmv   web.2       nginx:alpine   w2        Running         Running about a minute ago             
 qwertyuiopas
+d5esuvmw0yde3dev9y7222z88
+3devnpeydvrl   w2          Ready         dev
 availability is a word
-`, "")
+`, "dev")
 	want := `<id>
 overall progress: 2 out of 2 tasks
 verify: Service <id> converged
@@ -194,6 +196,8 @@ ID   NAME   IMAGE   NODE   DESIRED STATE   CURRENT STATE   ERROR   PORTS
 <id>   web.1   nginx:alpine   w2   Running   Running <age>
 <id>   web.2   nginx:alpine   w2   Running   Running <age>
 <id>
+<id>
+<id>   w2   Ready   <version>
 availability is a word
 `
 	if got != want {
