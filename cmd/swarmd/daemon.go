@@ -110,17 +110,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		Metrics: d.metrics(), Advertise: d.options.advertise, DataPath: d.options.dataPath, CheckNetwork: d.network.Check,
 	})
 	d.log.Info("swarmd serves", "version", version, "hosts", d.options.hosts)
-	var serving sync.WaitGroup
-	failures := make(chan error, len(listeners))
-	for _, listener := range listeners {
-		serving.Go(func() { failures <- server.Serve(ctx, listener) })
-	}
-	serving.Wait()
-	close(failures)
-	for failure := range failures {
-		err = errors.Join(err, failure)
-	}
-	return err
+	return server.Serve(ctx, listeners...)
 }
 
 // startParts starts what the engine gives orders to. Each posts to the driver,

@@ -113,12 +113,12 @@ func serveSocket(t *testing.T) string {
 }
 
 // serve serves until the test ends.
-func serve(t *testing.T, server *api.Server, listener net.Listener) {
+func serve(t *testing.T, server *api.Server, listeners ...net.Listener) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := server.Serve(ctx, listener); err != nil {
+		if err := server.Serve(ctx, listeners...); err != nil {
 			t.Error(err)
 		}
 	})

@@ -111,9 +111,7 @@ func testServerOf(t *testing.T, config api.Config) *testServer {
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { s.Run(ctx) })
-	t.Cleanup(running.Wait)
+	t.Cleanup(s.Follow(ctx))
 	t.Cleanup(cancel)
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", server.Listener.Addr().String())

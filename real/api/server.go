@@ -90,33 +90,50 @@ func New(config Config) *Server {
 	return s
 }
 
-// Run passes events on until ctx ends and their sources have closed.
-func (s *Server) Run(ctx context.Context) {
+// Follow subscribes to what happens, and passes it on until ctx ends and its sources
+// have closed, which wait waits for. Whoever is served once Follow has returned misses
+// nothing. It is called once: whoever follows twice hears everything twice.
+func (s *Server) Follow(ctx context.Context) (wait func()) {
+	swarm, local := s.engine.Subscribe(ctx), s.runtime.Events(ctx)
 	var sources sync.WaitGroup
 	sources.Go(func() {
-		for batch := range s.engine.Subscribe(ctx) {
+		for batch := range swarm {
 			for _, event := range batch {
 				s.events.publish(swarmEvent(event))
 			}
 		}
 	})
 	sources.Go(func() {
-		for event := range s.runtime.Events(ctx) {
+		for event := range local {
 			s.events.publish(localEvent(event))
 		}
 	})
-	sources.Wait()
+	return sources.Wait
 }
 
-// Serve serves on listener, and passes events on, until ctx ends; then it ends
-// streams, waits a little for other requests, and closes the listener.
-func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+// Serve serves on all listeners, and passes events on, until ctx ends; then it ends
+// streams, waits a little for other requests, and closes the listeners. If one fails,
+// the others go on.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	defer running.Wait()
+	wait := s.Follow(ctx)
+	defer wait()
 	defer cancel()
-	running.Go(func() { s.Run(ctx) })
+	failures := make([]error, len(listeners))
+	var serving sync.WaitGroup
+	for i, listener := range listeners {
+		serving.Go(func() {
+			if failures[i] = s.serveOn(ctx, listener); failures[i] != nil {
+				s.log.Error("a socket of the API is not served any more", "address", listener.Addr(), "error", failures[i])
+			}
+		})
+	}
+	serving.Wait()
+	return errors.Join(failures...)
+}
 
+// serveOn serves on one listener until ctx ends.
+func (s *Server) serveOn(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerWait,
@@ -126,7 +143,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	running.Go(func() { served <- server.Serve(listener) })
+	go func() { served <- server.Serve(listener) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving the API: %w", err)
@@ -139,6 +156,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			return fmt.Errorf("closing the API: %w", err)
 		}
 	}
+	<-served
 	return nil
 }
 

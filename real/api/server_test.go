@@ -10,10 +10,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -646,5 +651,105 @@ func TestServeStops(t *testing.T) {
 	}
 	if _, err := net.Dial("unix", path); err == nil {
 		t.Error("the socket is still there")
+	}
+}
+
+// What happens is passed on from before the first client is let in.
+func TestServeFollowsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		gate := &gate{opened: make(chan struct{}), closed: ctx.Done()}
+		served := make(chan error)
+		asked := make(chan bool, 1)
+		server := api.New(testConfig(follower{fixed{}, gate, asked}, &apitest.Runtime{}))
+		go func() { served <- server.Serve(ctx, gate) }()
+		<-gate.opened
+		if early := <-asked; early {
+			t.Error("clients were let in before the swarm was asked for its events")
+		}
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A gate is a listener that nobody comes to.
+type gate struct {
+	opened chan struct{} // closed when it is
+	closed <-chan struct{}
+}
+
+func (g *gate) Accept() (net.Conn, error) {
+	close(g.opened)
+	<-g.closed
+	return nil, net.ErrClosed
+}
+
+func (*gate) Close() error   { return nil }
+func (*gate) Addr() net.Addr { return &net.UnixAddr{} }
+
+// A follower takes its time over a subscription, and says whether the gate was open
+// then.
+type follower struct {
+	fixed
+	gate  *gate
+	asked chan<- bool
+}
+
+func (f follower) Subscribe(ctx context.Context) <-chan []control.Event {
+	synctest.Wait()
+	select {
+	case <-f.gate.opened:
+		f.asked <- true
+	default:
+		f.asked <- false
+	}
+	return f.fixed.Subscribe(ctx)
+}
+
+// However many sockets a server has, a thing happens once.
+func TestEventsOfTwoSockets(t *testing.T) {
+	engine := newSwarm(t)
+	server := api.New(testConfig(engine, &apitest.Runtime{Swarm: engine}))
+	var listeners []net.Listener
+	var clients []*testServer
+	for i := range 2 {
+		path := filepath.Join(t.TempDir(), strconv.Itoa(i))
+		listener, err := api.Listen(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, listener)
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+		transport := &http.Transport{DialContext: dial}
+		t.Cleanup(transport.CloseIdleConnections)
+		clients = append(clients, &testServer{Server: &httptest.Server{URL: "http://localhost"}, client: &http.Client{Transport: transport}})
+	}
+	serve(t, server, listeners...)
+	clients[0].ok(t, "POST", "/swarm/init", initBody, nil)
+	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://localhost/events?filters="+url.QueryEscape(`{"type":["service"]}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := clients[1].client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var got []string
+	stream := json.NewDecoder(response.Body)
+	for _, name := range []string{"a", "b"} {
+		clients[0].ok(t, "POST", "/services/create", serviceBody(name, 1), nil)
+		var event events.Message
+		if err := stream.Decode(&event); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, event.Actor.Attributes["name"])
+	}
+	if !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("the services that were made are %v", got)
 	}
 }
