@@ -156,7 +156,9 @@ func (s *Server) serveOn(ctx context.Context, listener net.Listener) error {
 			return fmt.Errorf("closing the API: %w", err)
 		}
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving the API: %w", err)
+	}
 	return nil
 }
 
