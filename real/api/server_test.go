@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -658,7 +659,7 @@ func TestServeStops(t *testing.T) {
 func TestServeFollowsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		gate := &gate{opened: make(chan struct{}), closed: ctx.Done()}
+		gate := &gate{opened: make(chan struct{}), closed: make(chan struct{})}
 		served := make(chan error)
 		asked := make(chan bool, 1)
 		server := api.New(testConfig(follower{fixed{}, gate, asked}, &apitest.Runtime{}))
@@ -677,7 +678,8 @@ func TestServeFollowsFirst(t *testing.T) {
 // A gate is a listener that nobody comes to.
 type gate struct {
 	opened chan struct{} // closed when it is
-	closed <-chan struct{}
+	closed chan struct{}
+	once   sync.Once
 }
 
 func (g *gate) Accept() (net.Conn, error) {
@@ -686,7 +688,11 @@ func (g *gate) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-func (*gate) Close() error   { return nil }
+func (g *gate) Close() error {
+	g.once.Do(func() { close(g.closed) })
+	return nil
+}
+
 func (*gate) Addr() net.Addr { return &net.UnixAddr{} }
 
 // A follower takes its time over a subscription, and says whether the gate was open
