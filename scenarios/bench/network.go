@@ -89,20 +89,13 @@ func measureNetwork(ctx context.Context, dir string, o options, add func(map[str
 		return err
 	}
 	for range o.rounds {
-		values := map[string]float64{}
-		for _, w := range ways {
-			for keep, name := range map[bool]string{true: w.name + perKept, false: w.name + perNew} {
-				fmt.Fprintf(os.Stderr, "%-60s %s\n", name, lab.Swarmd)
-				if values[name], err = l.measure(ctx, w, keep); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
+		for keep, names := range map[bool]measured{true: {perKept, ratioKept}, false: {perNew, ratioNew}} {
+			values, err := l.compare(ctx, ways, keep, names)
+			if err != nil {
+				return err
 			}
+			add(values)
 		}
-		for _, w := range ways[1:] {
-			values[w.name+ratioKept] = values[w.name+perKept] / values[wayDirect+perKept]
-			values[w.name+ratioNew] = values[w.name+perNew] / values[wayDirect+perNew]
-		}
-		add(values)
 		values, err := l.lookups(ctx, ways[len(ways)-1])
 		if err != nil {
 			return err
@@ -110,6 +103,42 @@ func measureNetwork(ctx context.Context, dir string, o options, add func(map[str
 		add(values)
 	}
 	return l.story(ctx, o.rounds, add)
+}
+
+// measured names what is measured of a way: its pace, and that of the direct one's.
+type measured struct{ pace, ratio string }
+
+// compare measures each way between two measurements of the direct one, which is what
+// it is a ratio of: the machine is faster in one minute than in another.
+func (l *load) compare(ctx context.Context, ways []way, keep bool, names measured) (map[string]float64, error) {
+	pace := func(w way) (float64, error) {
+		fmt.Fprintf(os.Stderr, "%-60s %s\n", w.name+names.pace, lab.Swarmd)
+		value, err := l.measure(ctx, w, keep)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", w.name+names.pace, err)
+		}
+		return value, nil
+	}
+	direct := ways[0]
+	before, err := pace(direct)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]float64{direct.name + names.pace: before}
+	for _, w := range ways[1:] {
+		value, err := pace(w)
+		if err != nil {
+			return nil, err
+		}
+		after, err := pace(direct)
+		if err != nil {
+			return nil, err
+		}
+		values[w.name+names.pace] = value
+		values[w.name+names.ratio] = 2 * value / (before + after)
+		before = after
+	}
+	return values, nil
 }
 
 // story is a person with ab, who asks one task, and then five, by a node that runs

@@ -66,7 +66,7 @@ func goals() []goal {
 		{name: wayDirect + perNew, unit: "/s"},
 		{name: wayLocal + ratioKept, value: 0.85, more: true},
 		{name: wayLocal + ratioNew},
-		{name: wayRemote + ratioKept, value: 0.6, more: true},
+		{name: wayRemote + ratioKept, value: 0.65, more: true},
 		{name: wayRemote + ratioNew},
 		{name: wayRemoteMasked + ratioKept, value: 0.65, more: true},
 		{name: wayRemoteMasked + ratioNew},
