@@ -94,15 +94,15 @@ func (f frame) kind() kind {
 // marks remember by which node a connection came in, and send answers back to it.
 func (f frame) marks() chain {
 	return chain{"ways", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, []rule{
-		{"the node that it came in by", join(iif(expr.CmpOpEq, f.mesh), connection(expr.CtStateBitNEW), stationSource(), []expr.Any{
+		{"the node that it came in by", join(connection(expr.CtStateBitNEW), iif(expr.CmpOpEq, f.mesh), stationSource(), []expr.Any{
 			&expr.Lookup{SourceRegister: reg0, DestRegister: reg2, IsDestRegSet: true, SetName: mapIngress},
 			&expr.Ct{Key: expr.CtKeyMARK, Register: reg2, SourceRegister: true},
 		})},
-		{"answers go back to it", join(ipv4(), iif(expr.CmpOpEq, f.bridge), []expr.Any{
+		{"answers go back to it", join(ipv4(), []expr.Any{
 			&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{replyDirection}},
 			&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
-		}, isMark(), []expr.Any{
+		}, isMark(), iif(expr.CmpOpEq, f.bridge), []expr.Any{
 			&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
 		})},
@@ -131,7 +131,6 @@ func (f frame) translatedMesh() []rule {
 func (f frame) forwardedMesh() []rule {
 	return []rule{
 		{"what another node has let in", join(ipv4(), iif(expr.CmpOpEq, f.mesh), oif(expr.CmpOpEq, f.bridge), address(destinationOffset, expr.CmpOpEq, f.subnet), verdict(expr.VerdictAccept))},
-		{"answers to other nodes", join(oif(expr.CmpOpEq, f.mesh), connection(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))},
 		{"to published ports of other nodes", join(oif(expr.CmpOpEq, f.mesh), destinationTranslated(), verdict(expr.VerdictAccept))},
 		{"nothing else reaches other nodes' containers", join(oif(expr.CmpOpEq, f.mesh), verdict(expr.VerdictDrop))},
 	}
@@ -141,15 +140,17 @@ func (f frame) forwardedMesh() []rule {
 // would have to be told, which firewalls forbid.
 func (f frame) segments() []rule {
 	const headerBytes = 40 // of IPv4 and TCP
-	clamp := join(protocol(unix.IPPROTO_TCP), []expr.Any{
+	opening := join(protocol(unix.IPPROTO_TCP), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{0x06}, Xor: []byte{0}},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x02}},
+	})
+	clamp := []expr.Any{
 		&expr.Immediate{Register: 1, Data: binaryutil.BigEndian.PutUint16(uint16(f.mtu - headerBytes))},
 		&expr.Exthdr{SourceRegister: 1, Type: 2, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt},
-	})
+	}
 	return []rule{
-		{"segments that fit, to the mesh", join(oif(expr.CmpOpEq, f.mesh), clamp)},
-		{"segments that fit, from the mesh", join(iif(expr.CmpOpEq, f.mesh), clamp)},
+		{"segments that fit, to the mesh", join(opening, oif(expr.CmpOpEq, f.mesh), clamp)},
+		{"segments that fit, from the mesh", join(opening, iif(expr.CmpOpEq, f.mesh), clamp)},
 	}
 }

@@ -98,15 +98,16 @@ type frame struct {
 }
 
 // chains are all rules but those that balance: they depend on nothing that
-// changes often.
+// changes often. In each, what most packets are not is asked first, and the name of an
+// interface last: the kernel copies it for each rule that asks.
 func (f frame) chains() []chain {
 	bridge, gateway := f.bridge, f.gateway
-	spoofed := []rule{{"loopback addresses come from within", join(ipv4(), iif(expr.CmpOpNeq, "lo"), destinationLoopback(), verdict(expr.VerdictDrop))}}
-	own := join(ipv4(), iif(expr.CmpOpEq, bridge), source(expr.CmpOpNeq, gateway.Masked()))
+	spoofed := []rule{{"loopback addresses come from within", join(ipv4(), destinationLoopback(), iif(expr.CmpOpNeq, "lo"), verdict(expr.VerdictDrop))}}
+	others := join(ipv4(), source(expr.CmpOpNeq, gateway.Masked()))
 	if f.mesh != "" {
-		own = join(own, source(expr.CmpOpNeq, f.subnet))
+		others = join(others, source(expr.CmpOpNeq, f.subnet))
 	}
-	spoofed = append(spoofed, rule{"containers have addresses of their subnet", join(own, verdict(expr.VerdictDrop))})
+	spoofed = append(spoofed, rule{"containers have addresses of their subnet", join(others, iif(expr.CmpOpEq, bridge), verdict(expr.VerdictDrop))})
 	published := publishedRules()
 	translated := []rule{
 		{"loopback client of a published port", join(ipv4(), oif(expr.CmpOpEq, bridge), destinationTranslated(), source(expr.CmpOpEq, netip.MustParsePrefix("127.0.0.0/8")), from(gateway.Addr()))},
@@ -114,7 +115,7 @@ func (f frame) chains() []chain {
 		{"out into the world", join(ipv4(), iif(expr.CmpOpEq, bridge), oif(expr.CmpOpNeq, bridge), []expr.Any{&expr.Masq{}})},
 	}
 	forwarded := []rule{
-		{"answers", join(oif(expr.CmpOpEq, bridge), connection(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))},
+		{"answers", join(connection(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))},
 		{"to published ports", join(oif(expr.CmpOpEq, bridge), destinationTranslated(), verdict(expr.VerdictAccept))},
 		{"nothing else reaches containers", join(oif(expr.CmpOpEq, bridge), verdict(expr.VerdictDrop))},
 	}
