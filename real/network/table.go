@@ -225,18 +225,24 @@ func (t *table) learn(c content, f frame) {
 // changes are what leads from what is there to what is wanted, in order of ports.
 func (t *table) changes(w wanted) []change {
 	var out []change
-	for p, before := range t.ports {
-		if _, is := w.ports[p]; !is {
-			out = append(out, change{port: p, before: before})
-		}
-	}
+	stay := 0
 	for p, want := range w.ports {
 		before, published := t.ports[p]
+		if published {
+			stay++
+		}
 		if last, asked := t.wanted[p]; published && asked && equal(last, want) {
 			continue
 		}
 		if after := arrange(before, want); !published || !slices.Equal(before, after) {
 			out = append(out, change{port: p, before: before, after: after})
+		}
+	}
+	if stay < len(t.ports) {
+		for p, before := range t.ports {
+			if _, is := w.ports[p]; !is {
+				out = append(out, change{port: p, before: before})
+			}
 		}
 	}
 	slices.SortFunc(out, func(a, b change) int { return a.port.compare(b.port) })
