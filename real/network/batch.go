@@ -117,11 +117,16 @@ func (t *table) send(b *batch) error {
 		t.conn.DelChain(&nftables.Chain{Table: t.kernel, Name: l.name()})
 	}
 	if err := errors.Join(errs...); err != nil {
-		t.known = false
-		t.close()
-		return fmt.Errorf("cannot encode the changes of the nftables table %s: %w", t.config.Table, err)
+		return t.unencoded(err)
 	}
 	return nil
+}
+
+// unencoded gives up what was to be sent.
+func (t *table) unencoded(err error) error {
+	t.known = false
+	t.close()
+	return fmt.Errorf("cannot encode the changes of the nftables table %s: %w", t.config.Table, err)
 }
 
 func names(p port) (entries, backends, refused string) {

@@ -44,17 +44,28 @@ func (t *taskTable) generationIs(gen uint32) bool {
 	return err == nil && now == gen
 }
 
-// update changes what has changed, in one transaction.
+// update changes what has changed, in one transaction. Balancers are there before it,
+// as in [table.prepare]: to a packet under way one that is made with it would be empty,
+// and nobody has the address that the packet would keep.
 func (t *taskTable) update(has, want services) error {
 	before, after := has.all(), want.all()
 	old, needed := balancers(before), balancers(after)
-	var errs []error
+	fresh := false
 	for name, c := range needed {
-		if _, is := old[name]; !is {
-			errs = append(errs, addChain(t.conn, t.kernel, c))
+		if _, is := old[name]; is {
+			continue
+		}
+		if err := addChain(t.conn, t.kernel, c); err != nil {
+			return err
+		}
+		fresh = true
+	}
+	if fresh {
+		if err := t.conn.Flush(); err != nil {
+			return err
 		}
 	}
-	errs = append(errs, t.change(before, after))
+	errs := []error{t.change(before, after)}
 	for name := range old {
 		if _, is := needed[name]; !is {
 			t.conn.DelChain(&nftables.Chain{Table: t.kernel, Name: name})

@@ -279,6 +279,11 @@ func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
 		}
 		b.change(c)
 	}
+	if !rebuild {
+		if err := t.prepare(b); err != nil {
+			return err
+		}
+	}
 	if rebuild || nodes != t.nodes {
 		if err := t.refill(meshElements(m)); err != nil {
 			return err
@@ -300,6 +305,29 @@ func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
 	}
 	t.uses, _ = b.uses()
 	return nil
+}
+
+// prepare makes the balancers that a batch will lead to, in a transaction of their own.
+// A packet under way looks maps up as they are from now on, and follows the rules that
+// were: of a balancer made together with what leads to it, it would find none, and go
+// to the host instead of a task.
+func (t *table) prepare(b *batch) error {
+	uses, _ := b.uses()
+	fresh := 0
+	for l := range b.delta {
+		if uses[l] == 0 || b.has(l) {
+			continue
+		}
+		if err := t.addChain(l.chain()); err != nil {
+			return t.unencoded(err)
+		}
+		t.uses[l] = 0
+		fresh++
+	}
+	if fresh == 0 {
+		return nil
+	}
+	return t.flush()
 }
 
 // rest are the ports that changes do not touch, as new.
