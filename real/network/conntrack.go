@@ -31,7 +31,6 @@ const (
 	attributeSource     = 1
 	attributeProtocol   = 1
 	attributeFilter     = 25
-	attributeStatusMask = 26
 	attributeFlagsOrig  = 1
 	attributeFlagsReply = 2
 	flagSource          = 1 << 0
@@ -39,11 +38,10 @@ const (
 )
 
 // A selection is which flows the kernel is to tell of: those that all of it is true
-// of. An older kernel (tuples: before 5.8, status: before 5.15) tells of more.
+// of. A kernel before 5.8 tells of more.
 type selection struct {
 	client, server netip.Addr // IPv4
 	protocol       uint8
-	unanswered     bool
 }
 
 func (s selection) family() netfilter.ProtoFamily {
@@ -83,10 +81,6 @@ func (s selection) attributes() []netfilter.Attribute {
 		out = append(out, netfilter.Attribute{Type: attributeFilter, Nested: true, Children: []netfilter.Attribute{
 			native(attributeFlagsOrig, ofClient), native(attributeFlagsReply, ofServer),
 		}})
-	}
-	if s.unanswered {
-		out = append(out, netfilter.Attribute{Type: nl.CTA_STATUS, Data: make([]byte, 4)},
-			netfilter.Attribute{Type: attributeStatusMask, Data: netfilter.Uint32Bytes(uint32(conntrack.StatusSeenReply))})
 	}
 	return out
 }
@@ -191,10 +185,24 @@ func serverOf(f conntrack.Flow) netip.AddrPort {
 func isTCP(f conntrack.Flow) bool { return f.TupleOrig.Proto.Protocol == unix.IPPROTO_TCP }
 
 // movable says of a flow that has lost its backend whether it goes elsewhere: a
-// connection that has been answered stays, as does, for a while, one that may be at
-// this moment.
+// connection that has been answered stays until it has ended, as does, for a while, one
+// that may be answered at this moment.
 func movable(f conntrack.Flow, waited bool) bool {
-	return !isTCP(f) || waited && !f.Status.SeenReply()
+	return !isTCP(f) || waited && (!f.Status.SeenReply() || ended(f))
+}
+
+// States of linux/netfilter/nf_conntrack_tcp.h.
+const (
+	stateTimeWait = 7
+	stateClose    = 8
+)
+
+// ended says of a connection that it has been closed, or cut off. The kernel goes on to
+// remember it, and leads the next one from its client's port to the same backend if
+// that has cut it off.
+func ended(f conntrack.Flow) bool {
+	tcp := f.ProtoInfo.TCP
+	return tcp != nil && (tcp.State == stateTimeWait || tcp.State == stateClose)
 }
 
 // stale matches the flows of the host that the kernel remembers and should not. A
@@ -248,11 +256,24 @@ func (k *kernel) flush(changes []change, gone []netip.Addr) {
 		}
 	}
 	if len(late.changes) > 0 {
-		k.forgets.later("", []selection{{unanswered: true}}, late.match)
+		k.forgets.later("", late.left(), late.match)
 	}
 	if len(s.changes)+len(s.gone) > 0 {
 		k.forgets.now("", s.selections(), s.match)
 	}
+}
+
+// left are selections of all flows to backends that are none any more.
+func (s stale) left() []selection {
+	var out []selection
+	for _, c := range s.changes {
+		for _, b := range c.before {
+			if one := (selection{server: b.Addr()}); !slices.Contains(c.after, b) && !slices.Contains(out, one) {
+				out = append(out, one)
+			}
+		}
+	}
+	return out
 }
 
 // selections are of all flows that may be stale.
@@ -303,6 +324,6 @@ func (k *kernel) follow(task state.TaskID, before, after []netplan.Balanced) {
 	k.forgets.now(task, []selection{{}}, s.match)
 	if before != nil {
 		s.waited = true
-		k.forgets.later(task, []selection{{unanswered: true}}, s.match)
+		k.forgets.later(task, []selection{{}}, s.match)
 	}
 }

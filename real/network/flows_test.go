@@ -209,7 +209,6 @@ func TestSelections(t *testing.T) {
 		{"of a client to a server", selection{client: one, server: two}, 3},
 		{"TCP", selection{protocol: unix.IPPROTO_TCP}, 6},
 		{"UDP", selection{protocol: unix.IPPROTO_UDP}, 0},
-		{"unanswered", selection{unanswered: true}, 0},
 	} {
 		if got := len(remembered(t, ns, x.s)); got != x.want {
 			t.Errorf("%s: %d connections, want %d", x.what, got, x.want)
@@ -266,6 +265,55 @@ func TestSuccessorsAreNotForgotten(t *testing.T) {
 	}
 }
 
+// A connection that its server has cut off is remembered for a while, and so is where
+// it led. When its backend leaves, it is forgotten: its client may use the port again.
+func TestEndedConnectionsDoNotLead(t *testing.T) {
+	l := newLab(t)
+	plan := func(backend string) string {
+		return "gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\npublish 8080/tcp " + backend + ":80"
+	}
+	l.must(plan("172.20.0.2"))
+	l.serve(l.task("web.2"), "web.2", 80)
+	var server net.Listener
+	err := inside(l.task("web.1"), func() (err error) {
+		server, err = net.Listen("tcp4", ":80")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	const port = 40001
+	c, err := l.dialFrom(l.client, "tcp4", port, hostAddress+":8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := server.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(accepted.(*net.TCPConn).SetLinger(0), accepted.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+		t.Fatalf("the connection was not cut off: %v", err)
+	}
+	c.Close()
+	l.must(plan("172.20.0.3"))
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for began := time.Now(); time.Since(began) < patience && len(remembered(t, l.host, selection{server: netip.MustParseAddr("172.20.0.2")})) > 0; {
+		<-look.C
+	}
+	again, err := l.dialFrom(l.client, "tcp4", port, hostAddress+":8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := say(again); got != "web.2 "+clientAddress {
+		t.Errorf("from the same port: %q, %v", got, err)
+	}
+}
+
 // What goes is forgotten without reading all that the kernel remembers.
 func BenchmarkForget(b *testing.B) {
 	ns := newNamespace(b)
@@ -278,7 +326,7 @@ func BenchmarkForget(b *testing.B) {
 	for _, how := range []struct {
 		name       string
 		selections []selection
-	}{{"selected", s.selections()}, {"all", []selection{{}}}, {"unanswered", []selection{{unanswered: true}}}} {
+	}{{"selected", s.selections()}, {"all", []selection{{}}}} {
 		b.Run(how.name, func(b *testing.B) {
 			for b.Loop() {
 				err := inside(ns, func() error {
