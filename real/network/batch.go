@@ -53,6 +53,18 @@ func (b *batch) uses() (after map[balancer]int, gone []balancer) {
 	return after, gone
 }
 
+// fresh are the balancers that the batch leads to and that are not there yet.
+func (b *batch) fresh() []balancer {
+	uses, _ := b.uses()
+	var out []balancer
+	for l := range b.delta {
+		if uses[l] > 0 && !b.has(l) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // has says whether a balancer is there already.
 func (b *batch) has(l balancer) bool {
 	_, is := b.base[l]
@@ -94,18 +106,13 @@ func (b *batch) change(c change) {
 }
 
 // send puts a batch into the transaction, in an order in which nothing refers to
-// what is not there.
+// what is not there. Its balancers are: see [table.makeBalancers].
 func (t *table) send(b *batch) error {
 	var errs []error
-	uses, gone := b.uses()
+	_, gone := b.uses()
 	for _, s := range t.sets[:t.portSets] {
 		for part := range slices.Chunk(b.del[s.Name], elementsMax) {
 			errs = append(errs, t.conn.SetDeleteElements(s, part))
-		}
-	}
-	for l := range b.delta {
-		if uses[l] > 0 && !b.has(l) {
-			errs = append(errs, t.addChain(l.chain()))
 		}
 	}
 	for _, s := range t.sets[:t.portSets] {

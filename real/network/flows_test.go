@@ -216,14 +216,16 @@ func TestSelections(t *testing.T) {
 	}
 }
 
+// onePort is two tasks, and a port that leads to one of them.
+func onePort(backend string) string {
+	return "gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\npublish 8080/tcp " + backend + ":80"
+}
+
 // A connection that comes in the place of one that is to be forgotten stays: its client
 // uses the port again, and it leads elsewhere.
 func TestSuccessorsAreNotForgotten(t *testing.T) {
 	l := newLab(t)
-	plan := func(backend string) string {
-		return "gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\npublish 8080/tcp " + backend + ":80"
-	}
-	l.must(plan("172.20.0.2"))
+	l.must(onePort("172.20.0.2"))
 	l.serve(l.task("web.1"), "web.1", 80)
 	l.serve(l.task("web.2"), "web.2", 80)
 	ask := func(port int) net.Conn {
@@ -244,7 +246,7 @@ func TestSuccessorsAreNotForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l.must(plan("172.20.0.3"))
+	l.must(onePort("172.20.0.3"))
 	successors := 0
 	gone := netip.MustParseAddr("172.20.0.2")
 	err := inside(l.host, func() error {
@@ -268,50 +270,95 @@ func TestSuccessorsAreNotForgotten(t *testing.T) {
 // A connection that its server has cut off is remembered for a while, and so is where
 // it led. When its backend leaves, it is forgotten: its client may use the port again.
 func TestEndedConnectionsDoNotLead(t *testing.T) {
-	l := newLab(t)
-	plan := func(backend string) string {
-		return "gateway 172.20.0.1/16\nendpoint web.1 172.20.0.2\nendpoint web.2 172.20.0.3\npublish 8080/tcp " + backend + ":80"
-	}
-	l.must(plan("172.20.0.2"))
-	l.serve(l.task("web.2"), "web.2", 80)
+	t.Run("by a published port", func(t *testing.T) {
+		l := newLab(t)
+		l.must(onePort("172.20.0.2"))
+		l.serve(l.task("web.2"), "web.2", 80)
+		again := l.cutOff(l.client, hostAddress+":8080", l.task("web.1"))
+		l.must(onePort("172.20.0.3"))
+		l.untilForgotten(l.host, netip.MustParseAddr("172.20.0.2"))
+		if got, want := again(), "web.2 "+clientAddress; got != want {
+			t.Errorf("from the same port: got %q, want %q", got, want)
+		}
+	})
+	t.Run("by a service's own address", func(t *testing.T) {
+		c := newCluster(t)
+		places := []place{
+			{host: 0, task: "client", on: []string{"red=10.0.1.2,fd00:1::2"}},
+			{host: 0, task: "web.1", on: []string{"red=10.0.1.3,fd00:1::3"}},
+			{host: 0, task: "web.2", on: []string{"red=10.0.1.4,fd00:1::4"}},
+		}
+		to := func(n int) []string {
+			return plans(places, fmt.Sprintf("%s\nvip red 10.0.1.100 10.0.1.%d", twoNetworks, n))
+		}
+		c.must(to(3))
+		l := c.hosts[0]
+		client := l.task("client")
+		l.serve(l.task("web.2"), "web.2", 80)
+		again := l.cutOff(client, "10.0.1.100:80", l.task("web.1"))
+		c.must(to(4))
+		l.untilForgotten(client, netip.MustParseAddr("10.0.1.3"))
+		if got, want := again(), "web.2 10.0.1.2"; got != want {
+			t.Errorf("from the same port: got %q, want %q", got, want)
+		}
+	})
+}
+
+// cutOff has a client connect to an address, and the server that this leads to cut it
+// off. What it returns has the client ask from the same port again.
+func (l *lab) cutOff(client netns.NsHandle, address string, task netns.NsHandle) (again func() string) {
+	l.t.Helper()
 	var server net.Listener
-	err := inside(l.task("web.1"), func() (err error) {
+	err := inside(task, func() (err error) {
 		server, err = net.Listen("tcp4", ":80")
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
-	defer server.Close()
-	const port = 40001
-	c, err := l.dialFrom(l.client, "tcp4", port, hostAddress+":8080")
-	if err != nil {
-		t.Fatal(err)
+	l.t.Cleanup(func() { server.Close() })
+	dial := func() net.Conn {
+		l.t.Helper()
+		c, err := l.dialFrom(client, "tcp4", 40001, address)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.t.Cleanup(func() { c.Close() })
+		return c
 	}
+	c := dial()
 	accepted, err := server.Accept()
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = errors.Join(accepted.(*net.TCPConn).SetLinger(0), accepted.Close())
 	}
-	if err := errors.Join(accepted.(*net.TCPConn).SetLinger(0), accepted.Close()); err != nil {
-		t.Fatal(err)
+	if err != nil {
+		l.t.Fatal(err)
 	}
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
-		t.Fatalf("the connection was not cut off: %v", err)
+		l.t.Fatalf("the connection was not cut off: %v", err)
 	}
 	c.Close()
-	l.must(plan("172.20.0.3"))
+	return func() string {
+		l.t.Helper()
+		answer, err := say(dial())
+		if err != nil {
+			l.t.Error(err)
+		}
+		return answer
+	}
+}
+
+// untilForgotten waits until the kernel remembers no connection to a server.
+func (l *lab) untilForgotten(ns netns.NsHandle, server netip.Addr) {
+	l.t.Helper()
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
-	for began := time.Now(); time.Since(began) < patience && len(remembered(t, l.host, selection{server: netip.MustParseAddr("172.20.0.2")})) > 0; {
-		<-look.C
+	for began := time.Now(); time.Since(began) < patience; <-look.C {
+		if len(remembered(l.t, ns, selection{server: server})) == 0 {
+			return
+		}
 	}
-	again, err := l.dialFrom(l.client, "tcp4", port, hostAddress+":8080")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := say(again); got != "web.2 "+clientAddress {
-		t.Errorf("from the same port: %q, %v", got, err)
-	}
+	l.t.Fatalf("a connection to %s is remembered", server)
 }
 
 // What goes is forgotten without reading all that the kernel remembers.

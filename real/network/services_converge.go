@@ -45,7 +45,7 @@ func (t *taskTable) generationIs(gen uint32) bool {
 }
 
 // update changes what has changed, in one transaction. Balancers are there before it,
-// as in [table.prepare]: to a packet under way one that is made with it would be empty,
+// as in [table.makeBalancers]: to a packet under way one that is made with it would be empty,
 // and nobody has the address that the packet would keep.
 func (t *taskTable) update(has, want services) error {
 	before, after := has.all(), want.all()

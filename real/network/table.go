@@ -279,10 +279,8 @@ func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
 		}
 		b.change(c)
 	}
-	if !rebuild {
-		if err := t.prepare(b); err != nil {
-			return err
-		}
+	if err := t.makeBalancers(b, rebuild); err != nil {
+		return err
 	}
 	if rebuild || nodes != t.nodes {
 		if err := t.refill(meshElements(m)); err != nil {
@@ -307,24 +305,18 @@ func (t *table) commit(changes []change, m netplan.Mesh, rebuild bool) error {
 	return nil
 }
 
-// prepare makes the balancers that a batch will lead to, in a transaction of their own.
-// A packet under way looks maps up as they are from now on, and follows the rules that
-// were: of a balancer made together with what leads to it, it would find none, and go
-// to the host instead of a task.
-func (t *table) prepare(b *batch) error {
-	uses, _ := b.uses()
-	fresh := 0
-	for l := range b.delta {
-		if uses[l] == 0 || b.has(l) {
-			continue
-		}
+// makeBalancers makes those that a batch leads to, in a transaction of their own unless
+// the table is made anew with them. A packet under way looks maps up as they are from
+// now on, and follows the rules that were: of a balancer made together with what leads
+// to it, it would find none, and go to the host instead of a task.
+func (t *table) makeBalancers(b *batch, rebuild bool) error {
+	fresh := b.fresh()
+	for _, l := range fresh {
 		if err := t.addChain(l.chain()); err != nil {
 			return t.unencoded(err)
 		}
-		t.uses[l] = 0
-		fresh++
 	}
-	if fresh == 0 {
+	if rebuild || len(fresh) == 0 {
 		return nil
 	}
 	return t.flush()
